@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose array is this, and may it be used: checks shared by the public functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Array = np.ndarray[Any, Any]
+
+F16 = np.dtype(np.float16)
+F32 = np.dtype(np.float32)
+
+_DLPACK_CPU = 1
+# Subclasses whose elements or indexing mean something else than an array's.
+_REFUSED = (np.ma.MaskedArray, np.matrix)
+
+
+def require_dtype(function: str, name: str, array: Array, allowed: tuple[np.dtype[Any], ...]) -> None:
+    """Raise TypeError unless the array has one of the dtypes, in native byte order."""
+    if array.dtype not in allowed:
+        msg = (
+            f"{function}: {name} has dtype {describe_dtype(array.dtype)}; "
+            f"need {' or '.join(str(dtype) for dtype in allowed)}"
+        )
+        raise TypeError(msg)
+
+
+def describe_dtype(dtype: np.dtype[Any]) -> str:
+    """Name of a dtype that tells a byte-swapped one from a native one."""
+    return str(dtype) if dtype.isnative else f"{dtype} (byte-swapped)"
+
+
+def is_numpy(x: object) -> bool:
+    """Whether x is a NumPy array as it stands: what most calls are made with."""
+    return type(x) is np.ndarray
+
+
+def through_numpy(
+    call: Callable[..., Any], function: str, arrays: dict[str, object], options: dict[str, object]
+) -> Any:
+    """Call a public function with the arrays of another library, seen as NumPy arrays.
+
+    arrays maps argument names to arrays or None; a result is given back in their library, or is
+    the caller's own `out`.
+    """
+    libraries = {}
+    seen: dict[str, object] = {}
+    for name, x in arrays.items():
+        if x is None:
+            continue
+        seen[name], libraries[name] = _as_numpy(function, name, x)
+    if len({id(library) for library in libraries.values()}) > 1:
+        kinds = ", ".join(f"{name} is a {_kind(arrays[name])}" for name in libraries)
+        msg = f"{function}: {kinds}; need arrays of one library"
+        raise TypeError(msg)
+    result = call(**seen, **options)
+    if arrays.get("out") is not None:
+        return arrays["out"]
+    library = next(iter(libraries.values()))
+    return result if library is np or not is_numpy(result) else library.from_dlpack(result)
+
+
+def _kind(x: object) -> str:
+    typ = type(x)
+    return typ.__name__ if typ.__module__ == "builtins" else f"{typ.__module__}.{typ.__name__}"
+
+
+def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
+    """View of x as a plain NumPy array, and the namespace of x's library."""
+    if isinstance(x, np.ndarray) and not isinstance(x, _REFUSED):
+        return x.view(np.ndarray), np
+    if not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__"):
+        device = x.__dlpack_device__()[0]
+        if device != _DLPACK_CPU:
+            msg = f"{function}: {name} is a {_kind(x)} on a device; this version computes on the CPU"
+            raise TypeError(msg)
+        from array_api_compat import array_namespace
+
+        try:
+            return np.from_dlpack(x), array_namespace(x)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            msg = f"{function}: {name} is a {_kind(x)} that NumPy cannot view: {error}"
+            raise TypeError(msg) from error
+    msg = f"{function}: {name} is a {_kind(x)}; need a NumPy or CuPy array, or one with __dlpack__"
+    raise TypeError(msg)
+
+
+def check_out(
+    function: str, out: Array, shape: tuple[int, ...], inputs: Iterable[tuple[str, Array]],
+    itself: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """Raise ValueError unless `out` has this shape, can be written, and shares no byte with an
+    input. An input named in `itself` may be `out`: same address, shape, strides and dtype."""
+    if out.shape != shape:
+        msg = f"{function}: out has shape {out.shape}; need {shape}"
+        raise ValueError(msg)
+    if not out.flags.writeable:
+        msg = f"{function}: out is read-only; need a writeable array"
+        raise ValueError(msg)
+    for name, x in inputs:
+        if np.may_share_memory(out, x):
+            if name in itself and _same_array(out, x):
+                continue
+            if _share_memory(out, x):
+                msg = f"{function}: out overlaps {name}; need memory of its own"
+                msg += f", or {name} itself" if name in itself else ""
+                raise ValueError(msg)
+    if _overlaps_itself(out):
+        msg = f"{function}: out has strides {out.strides} for shape {out.shape}, which overlap"
+        raise ValueError(msg + "; need distinct elements")
+
+
+def _same_array(x: Array, y: Array) -> bool:
+    return (
+        x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
+        and x.shape == y.shape
+        and x.strides == y.strides
+        and x.dtype == y.dtype
+    )
+
+
+def _share_memory(x: Array, y: Array) -> bool:
+    try:
+        return bool(np.shares_memory(x, y, max_work=100_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _overlaps_itself(x: Array) -> bool:
+    """Whether two elements of x share a byte."""
+    if x.size < 2 or x.flags.forc:
+        return False
+    reach = x.itemsize
+    sizes = sorted((abs(stride), size) for stride, size in zip(x.strides, x.shape, strict=True))
+    for stride, size in sizes:
+        if size > 1:
+            if stride < reach:
+                break
+            reach += stride * (size - 1)
+    else:
+        return False
+    # Interleaved dimensions: look at every address.
+    offsets = np.zeros(1, np.int64)
+    for stride, size in zip(x.strides, x.shape, strict=True):
+        offsets = (offsets[:, None] + stride * np.arange(size)).ravel()
+    offsets.sort()
+    return bool((np.diff(offsets) < x.itemsize).any())

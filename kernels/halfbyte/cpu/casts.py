@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan and launch the casts: fewest dimensions, streaming, threads."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from halfbyte.cpu import blocking, threads
+from halfbyte.cpu import casts_kernel as kernels
+
+if TYPE_CHECKING:
+    from halfbyte.arrays import Array
+
+# Elements below which waking a second thread costs more than it brings.
+_THREADED = 1 << 18
+
+
+def convert(x: Array, out: Array) -> None:
+    """out = x, FP32 to FP16 or FP16 to FP32; same shape, any strides, not empty."""
+    kernel = kernels.to_half if out.itemsize == 2 else kernels.to_single
+    shape, x_strides, out_strides = merge_dimensions(x.shape, x.strides, out.strides)
+    source, target = (array.__array_interface__["data"][0] for array in (x, out))
+    streaming = int(x.nbytes + out.nbytes > blocking.cache_bytes(3))
+    parts = min(threads.get_num_threads(), shape[0]) if x.size >= _THREADED else 1
+    cuts = [shape[0] * t // parts for t in range(parts + 1)]
+    lengths = np.array(shape, np.int64)
+    tasks = []
+    for i0, i1 in zip(cuts, cuts[1:], strict=False):
+        part = lengths.copy()
+        part[0] = i1 - i0
+        tasks.append(
+            functools.partial(
+                kernel,
+                source + i0 * x_strides[0],
+                np.array(x_strides, np.int64),
+                target + i0 * out_strides[0],
+                np.array(out_strides, np.int64),
+                part,
+                np.zeros(len(shape), np.int64),
+                streaming,
+            )
+        )
+    threads.run(tasks)
+
+
+def merge_dimensions(
+    shape: tuple[int, ...], x_strides: tuple[int, ...], out_strides: tuple[int, ...]
+) -> tuple[list[int], list[int], list[int]]:
+    """The same elements in the fewest dimensions, at least one, widest strides of out first."""
+    dimensions = sorted(
+        (d for d in zip(shape, x_strides, out_strides, strict=True) if d[0] != 1),
+        key=lambda d: -abs(d[2]),
+    )
+    merged: list[tuple[int, int, int]] = []
+    for size, xs, os in dimensions:
+        if merged and merged[-1][1] == xs * size and merged[-1][2] == os * size:
+            merged[-1] = (merged[-1][0] * size, xs, os)
+        else:
+            merged.append((size, xs, os))
+    if not merged:
+        merged = [(1, 0, 0)]
+    return tuple(map(list, zip(*merged, strict=True)))  # type: ignore[return-value]

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels as Python callables: one signature each, compiled once for each Isa.
+
+A dispatcher call works out the type of every argument anew and compiles a variant for each array
+layout. A kernel here is compiled for the one signature written above it, with every array of
+layout 'A' (any strides), and called through its entry point. That accepts float16 arrays where
+the signature says uint16 (same size; Numba has no halves on the CPU), and read-only ones.
+Arguments are trusted: the public functions have checked them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numba
+from numba.core import types
+
+from halfbyte.cpu import isa
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+u16_1d = types.Array(types.uint16, 1, "A")
+u16_2d = types.Array(types.uint16, 2, "A")
+u16_3d = types.Array(types.uint16, 3, "A")
+f32_1d = types.Array(types.float32, 1, "A")
+f32_2d = types.Array(types.float32, 2, "A")
+u8_1d = types.Array(types.uint8, 1, "A")
+i64_1d = types.Array(types.int64, 1, "A")
+i64 = types.int64
+f32 = types.float32
+
+# Helpers that kernels call. Not cached on disk: they are part of the kernels that are.
+inner = functools.partial(numba.njit, error_model="numpy", nogil=True)
+
+
+class Kernel:
+    """A compiled function for each Isa. `kernel.entry(isa)` is called with the Isa first."""
+
+    def __init__(self, function: Callable[..., None], signature: tuple[types.Type, ...]) -> None:
+        self._dispatcher = numba.njit(function, error_model="numpy", nogil=True, cache=True)
+        self._signature = signature
+        self._entries: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any) -> None:
+        chosen = isa.active()
+        entry = self._entries.get(chosen.name) or self.compile(chosen)
+        entry(chosen, *arguments)
+
+    def compile(self, chosen: isa.Isa) -> Any:
+        """Compile for one Isa, or load that from Numba's cache, unless done before."""
+        signature = types.none(chosen._numba_type_, *self._signature)
+        entry = self._dispatcher.compile(signature)
+        self._entries[chosen.name] = entry
+        return entry
+
+
+def kernel(*signature: types.Type) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a Kernel of a function `(isa, ...)` whose arguments after the Isa have these types."""
+    return lambda function: Kernel(function, signature)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan and launch the FP16 matrix product: block sizes, scratch memory, threads."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from halfbyte.cpu import blocking, threads
+from halfbyte.cpu import gemm_f16_kernel as kernels
+from halfbyte.cpu.activations import CODES
+from halfbyte.cpu.pack import PANEL, TILE_ROWS
+
+if TYPE_CHECKING:
+    from halfbyte.arrays import Array
+    from halfbyte.tensors import PackedMatrix
+
+NO_HALF_2D = np.empty((0, 0), np.float16)
+NO_HALF_3D = np.empty((0, 0, 0), np.float16)
+NO_SINGLE_1D = np.empty(0, np.float32)
+NO_SINGLE_2D = np.empty((0, 0), np.float32)
+
+# Multiply-adds below which waking a second thread costs more than it brings.
+_THREADED = 4_000_000
+
+
+class Plan(NamedTuple):
+    """Block sizes, bytes of scratch, and each task's (product0, product1, row0, row1, column0,
+    column1)."""
+
+    mc: int
+    kc: int
+    scratch: int
+    tasks: tuple[tuple[int, int, int, int, int, int], ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def plan(products: int, m: int, n: int, k: int, thread_count: int) -> Plan:
+    """Choose block sizes for the caches and split C over threads."""
+    # A widened panel of b takes half of the L2 cache; a, which streams, a quarter of the L3.
+    kc = blocking.split(k, min(2048, max(256, blocking.cache_bytes(2) // (8 * PANEL))))
+    largest = max(384, blocking.cache_bytes(3) // 4 // (4 * max(k, 1)))
+    mc = blocking.split(m, largest // TILE_ROWS * TILE_ROWS, TILE_ROWS)
+    if thread_count == 1 or products * m * n * max(k, 1) < _THREADED:
+        tasks = [(0, products, 0, m, 0, n)]
+    elif products >= thread_count:
+        cuts = [products * t // thread_count for t in range(thread_count + 1)]
+        tasks = [(t0, t1, 0, m, 0, n) for t0, t1 in zip(cuts, cuts[1:], strict=False)]
+    else:
+        rows, columns = _grid(m, n, thread_count)
+        tasks = [
+            (0, products, i, min(i + rows, m), j, min(j + columns, n))
+            for i in range(0, m, rows)
+            for j in range(0, n, columns)
+        ]
+    most_rows = max(task[3] - task[2] for task in tasks)
+    scratch = kernels.scratch_layout.py_func(most_rows, k, mc, kc)[-1]
+    return Plan(mc, kc, scratch, tuple(tasks))
+
+
+def _grid(m: int, n: int, thread_count: int) -> tuple[int, int]:
+    """Rows and columns of a task: whole strips and panels, the largest task as small as can be,
+    what each task packs for itself counted in."""
+
+    def block(row_parts: int) -> tuple[int, int]:
+        rows = -(-m // (row_parts * TILE_ROWS)) * TILE_ROWS
+        columns = -(-n // (thread_count // row_parts * PANEL)) * PANEL
+        return rows, columns
+
+    # Packing an element of a or b costs about as much as 25 multiply-adds.
+    def cost(size: tuple[int, int]) -> int:
+        return size[0] * size[1] + 25 * (size[0] + size[1])
+
+    return min((block(p) for p in range(1, thread_count + 1) if thread_count % p == 0), key=cost)
+
+
+class _Local(threading.local):
+    """Scratch memory of each thread: grows to what its largest product needed, at most
+    about a third of the L3 cache."""
+
+    memory = np.empty(0, np.uint8)
+
+
+_local = _Local()
+
+
+def _scratch(size: int) -> Array:
+    memory = _local.memory
+    if memory.size < size:
+        memory = _local.memory = np.empty(size, np.uint8)
+    return memory
+
+
+def multiply(
+    a: Array, b: Array | PackedMatrix, out: Array, *, alpha: float, beta: float, c: Array | None,
+    bias: Array | None, activation: str | None,
+) -> None:  # fmt: skip
+    """out = activation(alpha * a @ b + beta * c + bias).
+
+    out (m, n) or (t, m, n), not empty; a, b and c have the same number of dimensions, t included,
+    but for a packed b. bias is contiguous FP32.
+    """
+    a_next = b_next = c_next = out_next = 0
+    products = 1
+    packed = not isinstance(b, np.ndarray)
+    if out.ndim == 3:
+        products = out.shape[0]
+        a_next, out_next = a.strides[0], out.strides[0]
+        a, out = a[0], out[0]
+        if not packed:
+            b_next, b = b.strides[0], b[0]
+        if c is not None:
+            c_next, c = c.strides[0], c[0]
+    m, n = out.shape
+    half_out = out.itemsize == 2
+    half_c = c is not None and c.itemsize == 2
+    arguments = (
+        a,
+        NO_HALF_2D if packed else b,
+        b._panels if packed else NO_HALF_3D,
+        NO_SINGLE_2D if half_out else out,
+        out if half_out else NO_HALF_2D,
+        NO_SINGLE_2D if c is None or half_c else c,
+        c if half_c else NO_HALF_2D,
+        NO_SINGLE_1D if bias is None else bias,
+        alpha, beta, CODES[activation], a_next, b_next, c_next, out_next,
+    )  # fmt: skip
+    chosen = plan(products, m, n, a.shape[1], threads.get_num_threads())
+
+    def task(rectangle: tuple[int, ...]) -> None:
+        scratch = _scratch(chosen.scratch)
+        kernels.multiply(*arguments, *rectangle, chosen.mc, chosen.kc, scratch)
+
+    if len(chosen.tasks) == 1:
+        task(chosen.tasks[0])
+    else:
+        threads.run([functools.partial(task, rectangle) for rectangle in chosen.tasks])
+
+
+def pack(b: Array) -> Array:
+    """Panels of b (k, n): FP16, shape (ceil(n / 64), k, 64), aligned to cache lines."""
+    k, n = b.shape
+    count = -(-n // PANEL)
+    panels = aligned_empty((count, k, PANEL))
+    if b.size:
+        parts = min(threads.get_num_threads(), count) if b.size > 1 << 20 else 1
+        cuts = [count * t // parts for t in range(parts + 1)]
+        threads.run(
+            [
+                functools.partial(kernels.pack, b, panels, p0, p1)
+                for p0, p1 in zip(cuts, cuts[1:], strict=False)
+            ]
+        )
+    return panels
+
+
+def aligned_empty(shape: tuple[int, ...]) -> Any:
+    """A float16 array that starts on a cache line."""
+    size = 2 * int(np.prod(shape))
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(np.float16).reshape(shape)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which instructions a kernel may use: the Isa.
+
+An `Isa` is a row of a table: a name, how many FP32 lanes its vectors have, how many vector
+registers there are, and which instructions exist beside plain arithmetic. It is a Python object
+that Numba sees as a value of its own type (`IsaType`), so a kernel that takes it as its first
+argument is compiled once for each, and the vector operations of `simd.py` read from that type
+what to emit. Nothing else in a kernel knows the instruction set.
+
+The Isa follows what LLVM is told to compile for (`NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES`; the host
+where they are unset), never cpuid: LLVM aborts the process when asked for an instruction that its
+target lacks. What the target has is found by compiling four lines of IR and reading the assembly.
+`HALFBYTE_ISA` is a ceiling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+import llvmlite.binding as llvm
+from numba.core import types
+from numba.core.registry import cpu_target
+from numba.extending import NativeValue, models, register_model, unbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class IsaType(types.Type):
+    """The Numba type of an `Isa`. Its name holds a hash of this package's sources, because
+    Numba's disk cache does not notice an edit in a function that the cached one calls."""
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        super().__init__(name=f"Isa({isa.name}, {_fingerprint()})")
+
+
+class Isa:
+    """One instruction set: what the register tiles and vectors of `simd.py` are made of."""
+
+    def __init__(
+        self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, word_lanes: int
+    ) -> None:
+        self.name = name
+        self.lanes = lanes  # FP32 values in a vector
+        self.registers = registers
+        self.fma = fma  # without it a product and a sum: FP16 products are exact, same bits
+        self.f16c = f16c  # without it halves convert by integer operations: same bits
+        self.word_lanes = word_lanes  # 16-bit values a side of the block that one transpose turns
+        self._numba_type_ = IsaType(self)
+
+    def __repr__(self) -> str:
+        return f"Isa({self.name!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:  # Numba's cache pickles types
+        return _by_name, (self.name,)
+
+    def tile_vectors(self, rows: int, limit: int) -> int:
+        """Vectors in a row of a register tile: the largest power of two that leaves a quarter of
+        the registers to the operands, at most `limit`."""
+        vectors = 1
+        while vectors * 2 * rows <= self.registers * 3 // 4 and vectors < 8:
+            vectors *= 2
+        return min(vectors, limit)
+
+
+@functools.cache
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@register_model(IsaType)
+class _IsaModel(models.OpaqueModel):
+    """Nothing is left of an Isa at run time."""
+
+
+@unbox(IsaType)
+def _unbox_isa(typ, obj, c):  # type: ignore[no-untyped-def]
+    return NativeValue(c.context.get_dummy_value())
+
+
+# Weakest first: a name as HALFBYTE_ISA admits itself and everything before it.
+_TABLE = (
+    Isa("generic", lanes=4, registers=16, fma=False, f16c=False, word_lanes=8),
+    Isa("avx2", lanes=8, registers=16, fma=True, f16c=True, word_lanes=8),
+    Isa("avx512", lanes=16, registers=32, fma=True, f16c=True, word_lanes=16),
+)
+
+
+def _by_name(name: str) -> Isa:
+    return next(isa for isa in _TABLE if isa.name == name)
+
+
+# Ceilings that name an instruction set which the kernels above do not tell apart yet.
+_CEILINGS = {"generic": 0, "avx2": 1, "avxvnni": 1, "avx512": 2, "avx512vnni": 2}
+
+_PROBE = """
+declare <8 x float> @llvm.fma.v8f32(<8 x float>, <8 x float>, <8 x float>)
+declare <16 x i32> @llvm.abs.v16i32(<16 x i32>, i1)
+define <8 x float> @a(<8 x float> %x) {
+  %y = call <8 x float> @llvm.fma.v8f32(<8 x float> %x, <8 x float> %x, <8 x float> %x)
+  ret <8 x float> %y
+}
+define <8 x float> @b(<8 x half> %x) {
+  %y = fpext <8 x half> %x to <8 x float>
+  ret <8 x float> %y
+}
+define <32 x i16> @c(<32 x i16> %x, <32 x i16> %y) {
+  %z = add <32 x i16> %x, %y
+  ret <32 x i16> %z
+}
+"""
+
+
+@functools.cache
+def _target_level() -> int:
+    """Index in `_TABLE` of the best Isa that LLVM's target can run."""
+    module = llvm.parse_assembly(_PROBE)
+    assembly = cpu_target.target_context.codegen()._tm.emit_assembly(module)
+    if not ("vfmadd" in assembly and "vcvtph2ps" in assembly):
+        return 0
+    return 2 if "zmm" in assembly else 1
+
+
+def runnable() -> tuple[str, ...]:
+    """Names of the instruction sets that this process can run, weakest first."""
+    ceiling = os.environ.get("HALFBYTE_ISA", "avx512")
+    if ceiling not in _CEILINGS:
+        msg = f"HALFBYTE_ISA: unknown instruction set {ceiling!r}; need one of {list(_CEILINGS)}"
+        raise ValueError(msg)
+    best = min(_target_level(), _CEILINGS[ceiling])
+    return tuple(isa.name for isa in _TABLE[: best + 1])
+
+
+_active: Isa | None = None
+
+
+def active() -> Isa:
+    """The instruction set that kernels are called with."""
+    global _active
+    if _active is None:
+        _active = _TABLE[len(runnable()) - 1]
+    return _active
+
+
+@contextlib.contextmanager
+def forced(name: str) -> Iterator[Isa]:
+    """Make a weaker instruction set the active one (whole process), for tests and benches."""
+    global _active
+    if name not in runnable():
+        msg = f"isa.forced: {name!r} cannot run here; need one of {runnable()}"
+        raise ValueError(msg)
+    before = active()
+    _active = _by_name(name)
+    try:
+        yield _active
+    finally:
+        _active = before

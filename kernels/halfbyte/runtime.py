@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads, and compiling ahead of the first call."""
+
+from __future__ import annotations
+
+import operator
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call on NumPy arrays may use, the calling one included.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. Results do not depend on it.
+
+    Raises
+    ------
+    TypeError
+        `n` is not an integer.
+    ValueError
+        `n` is less than 1.
+    """
+    from halfbyte.cpu import threads
+
+    try:
+        count = operator.index(n)
+    except TypeError:
+        msg = f"set_num_threads: n is a {type(n).__name__}; need an integer"
+        raise TypeError(msg) from None
+    if count < 1:
+        msg = f"set_num_threads: n is {count}; need at least 1"
+        raise ValueError(msg)
+    threads.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """Return how many threads a call on NumPy arrays may use, the calling one included.
+
+    By default the environment variable HALFBYTE_NUM_THREADS, else the CPUs this process may use.
+    """
+    from halfbyte.cpu import threads
+
+    return threads.get_num_threads()
+
+
+def warm_up() -> None:
+    """Compile every CPU kernel, or load it from the cache on disk, before the first call needs it.
+
+    Takes some seconds the first time on a machine and a fraction of a second later.
+    """
+    from halfbyte.cpu import warm
+
+    warm.compile_all()
