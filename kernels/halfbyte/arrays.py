@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ F16 = np.dtype(np.float16)
 F32 = np.dtype(np.float32)
 
 _DLPACK_CPU = 1
+# Arguments that may be None.
+_OPTIONAL = ("c", "bias", "out")
 # Subclasses whose elements or indexing mean something else than an array's.
 _REFUSED = (np.ma.MaskedArray, np.matrix)
 
@@ -35,6 +38,20 @@ def describe_dtype(dtype: np.dtype[Any]) -> str:
     return str(dtype) if dtype.isnative else f"{dtype} (byte-swapped)"
 
 
+def single_bits(x: float) -> int:
+    """Bits of x rounded to float32, to nearest, ties to even, in any rounding mode."""
+    sign = 0x80000000 if math.copysign(1.0, x) < 0 else 0
+    mantissa, exponent = math.frexp(abs(x))
+    if not math.isfinite(x):
+        return sign | (0x7F800000 if math.isinf(x) else 0x7FC00000)
+    if mantissa == 0:
+        return sign
+    # The rounded mantissa's top bit adds 1 to the exponent field, and so does a carry.
+    place = max(exponent - 24, -149)
+    steps = round(math.ldexp(mantissa, exponent - place))
+    return sign | min(((place + 149) << 23) + steps, 0x7F800000)
+
+
 def is_numpy(x: object) -> bool:
     """Whether x is a NumPy array as it stands: what most calls are made with."""
     return type(x) is np.ndarray
@@ -51,17 +68,21 @@ def through_numpy(
     libraries = {}
     seen: dict[str, object] = {}
     for name, x in arrays.items():
-        if x is None:
+        if x is None and name in _OPTIONAL:
             continue
         seen[name], libraries[name] = _as_numpy(function, name, x)
     if len({id(library) for library in libraries.values()}) > 1:
         kinds = ", ".join(f"{name} is a {_kind(arrays[name])}" for name in libraries)
         msg = f"{function}: {kinds}; need arrays of one library"
         raise TypeError(msg)
+    library = next(iter(libraries.values()))
+    if library is not np and options.get("out_dtype") is not None:
+        names = {getattr(library, dtype.name, None): dtype for dtype in (F16, F32)}
+        wanted = options["out_dtype"]
+        options = {**options, "out_dtype": names.get(wanted, wanted)}
     result = call(**seen, **options)
     if arrays.get("out") is not None:
         return arrays["out"]
-    library = next(iter(libraries.values()))
     return result if library is np or not is_numpy(result) else library.from_dlpack(result)
 
 
@@ -84,7 +105,8 @@ def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
         try:
             return np.from_dlpack(x), array_namespace(x)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            msg = f"{function}: {name} is a {_kind(x)} that NumPy cannot view: {error}"
+            msg = f"{function}: {name} is a {_kind(x)} with dtype {getattr(x, 'dtype', None)}, "
+            msg += f"which NumPy cannot view: {error}; need NumPy's float16 or float32"
             raise TypeError(msg) from error
     msg = f"{function}: {name} is a {_kind(x)}; need a NumPy or CuPy array, or one with __dlpack__"
     raise TypeError(msg)

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, check_out, is_numpy, require_dtype, through_numpy
+from halfbyte.arrays import F16, F32, Array, check_out, is_numpy, require_dtype, single_bits, through_numpy
 from halfbyte.tensors import PackedMatrix
 
 _FLOATS = (F16, F32)
+_INFINITY = 0x7F800000  # bits of float32 inf; those of a NaN have them all, too
 _ACTIVATIONS = (None, "relu", "gelu", "silu")
 
 
@@ -88,6 +90,7 @@ def linear(
     bias: Any = None,
     *,
     activation: str | None = None,
+    x_bits: int = 8,
     out: Any = None,
     out_dtype: Any = None,
 ) -> Any:
@@ -100,6 +103,8 @@ def linear(
     w : float16 array, shape (n, k), or ``prepack(w.T)``
     bias : float16 or float32 array, shape (n,), optional
     activation : {None, 'relu', 'gelu', 'silu'}
+    x_bits : int
+        8 or 16; says nothing about float16 weights.
     out : float32 or float16 array, shape (..., n), optional
     out_dtype : float32 or float16, optional
         By default the dtype of `out`, else float32.
@@ -118,14 +123,19 @@ def linear(
     """
     name = "linear"
     arrays = {"x": x, "bias": bias, "out": out}
-    options: dict[str, Any] = {"activation": activation, "out_dtype": out_dtype}
+    options: dict[str, Any] = {"activation": activation, "x_bits": x_bits, "out_dtype": out_dtype}
     packed = isinstance(w, PackedMatrix)
     (options if packed else arrays)["w"] = w
-    if not all(array is None or is_numpy(array) for array in arrays.values()):
+    if not (
+        is_numpy(x)
+        and (packed or is_numpy(w))
+        and (bias is None or is_numpy(bias))
+        and (out is None or is_numpy(out))
+    ):
         return through_numpy(linear, name, arrays, options)
     require_dtype(name, "x", x, _FLOATS)
     if x.ndim < 1:
-        msg = f"{name}: x is 0-d; need shape (..., k)"
+        msg = f"{name}: x has shape (); need (..., k)"
         raise ValueError(msg)
     if not packed:
         require_dtype(name, "w", w, (F16,))
@@ -139,6 +149,9 @@ def linear(
         msg = f"{name}: inner dimensions differ: x is {x.shape} and {wanted}"
         raise ValueError(f"{msg}; need x.shape[-1] == {'k' if packed else 'w.shape[-1]'}")
     shape = (*x.shape[:-1], n)
+    if x_bits not in (8, 16):
+        msg = f"{name}: x_bits is {x_bits!r}; need 8 or 16"
+        raise ValueError(msg)
     dtype = _result_dtype(name, out, out_dtype)
     if out is not None:
         inputs = [("x", x)] + [("w", w)] * (not packed) + [("bias", bias)] * (bias is not None)
@@ -291,24 +304,28 @@ def _launch(
 
 def _fold_rows(x: Array) -> Array | None:
     """View of (..., m, n) as (rows, n), or None where the strides do not allow one."""
-    for i in range(x.ndim - 2):
-        if x.shape[i] != 1 and x.strides[i] != x.strides[i + 1] * x.shape[i + 1]:
+    leading = [d for d in zip(x.shape[:-1], x.strides[:-1], strict=True) if d[0] != 1]
+    for (_, stride), (inner_size, inner_stride) in itertools.pairwise(leading):
+        if stride != inner_stride * inner_size:
             return None
-    return np.lib.stride_tricks.as_strided(
-        x, (math.prod(x.shape[:-1]), x.shape[-1]), x.strides[-2:], writeable=x.flags.writeable
-    )
+    shape = math.prod(x.shape[:-1]), x.shape[-1]
+    strides = leading[-1][1] if leading else 0, x.strides[-1]
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=x.flags.writeable)
 
 
 def _checked_factor(name: str, argument: str, value: Any) -> float:
     if not isinstance(value, numbers.Real):
         msg = f"{name}: {argument} is a {type(value).__name__}; need a real number"
         raise TypeError(msg)
-    with np.errstate(over="ignore"):
-        rounded = float(np.float32(value))
-    if not math.isfinite(rounded):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    bits = single_bits(number)
+    if bits & _INFINITY == _INFINITY:
         msg = f"{name}: {argument} is {value}; need a number that is finite in float32"
         raise ValueError(msg)
-    return rounded
+    return number if bits & 0x7FFFFFFF else 0.0
 
 
 def _checked_c(name: str, c: Array, shape: tuple[int, ...]) -> Array:
@@ -334,9 +351,12 @@ def _checked_bias(name: str, bias: Array | None, n: int) -> Array | None:
 
 
 def _check_activation(name: str, activation: Any) -> None:
-    if activation is not None and (
-        not isinstance(activation, str) or activation not in _ACTIVATIONS
-    ):
+    if activation is None:
+        return
+    if not isinstance(activation, str):
+        msg = f"{name}: activation is a {type(activation).__name__}; need one of {_ACTIVATIONS}"
+        raise TypeError(msg)
+    if activation not in _ACTIVATIONS:
         msg = f"{name}: unknown activation {activation!r}; need one of {_ACTIVATIONS}"
         raise ValueError(msg)
 

@@ -59,5 +59,5 @@ class PackedMatrix:
         from halfbyte.gemm import prepack
 
         k, n = self.shape
-        plain = self._panels.transpose(1, 0, 2).reshape(k, -1)[:, :n]
+        plain = self._panels.transpose(1, 0, 2).reshape(k, len(self._panels) * self._panels.shape[-1])[:, :n]
         return prepack, (plain.copy(),)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import single_bits
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu import gemm_f16_kernel as kernels
 from halfbyte.cpu.activations import CODES
@@ -126,7 +128,7 @@ def multiply(
         NO_SINGLE_2D if c is None or half_c else c,
         c if half_c else NO_HALF_2D,
         NO_SINGLE_1D if bias is None else bias,
-        alpha, beta, CODES[activation], a_next, b_next, c_next, out_next,
+        single_bits(alpha), single_bits(beta), CODES[activation], a_next, b_next, c_next, out_next,
     )  # fmt: skip
     chosen = plan(products, m, n, a.shape[1], threads.get_num_threads())
 
@@ -159,7 +161,7 @@ def pack(b: Array) -> Array:
 
 def aligned_empty(shape: tuple[int, ...]) -> Any:
     """A float16 array that starts on a cache line."""
-    size = 2 * int(np.prod(shape))
+    size = 2 * math.prod(shape)
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(np.float16).reshape(shape)

@@ -13,7 +13,7 @@ is read as FP16, in place where its columns are contiguous, and converted on the
 registers. A later k-block goes on from the FP32 sums that the earlier one left.
 """
 
-from halfbyte.cpu.compile import f32, f32_1d, f32_2d, i64, inner, kernel, u8_1d, u16_2d, u16_3d
+from halfbyte.cpu.compile import f32_1d, f32_2d, i64, inner, kernel, u8_1d, u16_2d, u16_3d
 from halfbyte.cpu.epilogue import LINE_BYTES, finish_rows
 from halfbyte.cpu.pack import PANEL, TILE_ROWS, a_row_bytes, pack_panel, widen_a, widen_rows
 from halfbyte.cpu.simd import (
@@ -24,6 +24,7 @@ from halfbyte.cpu.simd import (
     lanes_of,
     leave_default_rounding,
     shape_columns,
+    single_from_bits,
     tile_fma,
     tile_load,
     tile_prefetch,
@@ -56,15 +57,16 @@ def strip(isa, shape, kind, first, k, a, a_row, b, b_row, c, c_row, columns):
 
 @inner
 def wide_strip(isa, first, k, a, a_row, b, c, c_row, columns):
-    """`strip` of 6 rows with b in FP32; the last tile is as narrow as the columns allow."""
+    """`strip` of 6 rows with b in FP32; the last tile has no more vectors than columns need."""
     shape = tile_shape(isa, 6, 8)
+    lanes = lanes_of(isa)
+    columns = (columns + lanes - 1) // lanes * lanes
     whole = columns - columns % shape_columns(isa, shape)
     b_row = PANEL * 4
     strip(isa, shape, SINGLE, first, k, a, a_row, b, b_row, c, c_row, whole)
     b += 4 * whole
     c += 4 * whole
-    lanes = lanes_of(isa)
-    rest = (columns - whole + lanes - 1) // lanes
+    rest = (columns - whole) // lanes
     if rest == 1:
         strip(isa, tile_shape(isa, 6, 1), SINGLE, first, k, a, a_row, b, b_row, c, c_row, 1)
     elif rest == 2:
@@ -169,19 +171,21 @@ def multiply_block(
 
 
 # a, b, panels of a packed b, out, c (of the last two an FP32 and an FP16 array, the unused one
-# empty), bias; alpha, beta, activation; byte strides between the products of a batch; products,
+# empty), bias; bits of alpha and of beta (as numbers they would pass through conversions in the
+# caller's rounding mode), activation; byte strides between the products of a batch; products,
 # rows and columns (from a multiple of 64) of this task; MC, KC, scratch.
 @kernel(
     u16_2d, u16_2d, u16_3d, f32_2d, u16_2d, f32_2d, u16_2d, f32_1d,
-    f32, f32, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, u8_1d,
+    i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, u8_1d,
 )  # fmt: skip
 def multiply(
     isa, a, b, panels, out_single, out_half, c_single, c_half, bias,
-    alpha, beta, activation, a_next, b_next, c_next, out_next,
+    alpha_bits, beta_bits, activation, a_next, b_next, c_next, out_next,
     product0, product1, row0, row1, column0, column1, mc, kc, scratch,
 ):  # fmt: skip
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
+    alpha, beta = single_from_bits(alpha_bits), single_from_bits(beta_bits)
     k = a.shape[1]
     a_row, a_k = a.strides
     a_at = a.ctypes.data + row0 * a_row

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PANEL = 64  # columns of b that are packed side by side, on every instruction set
+
+
 class IsaType(types.Type):
     """The Numba type of an `Isa`. Its name holds a hash of this package's sources, because
     Numba's disk cache does not notice an edit in a function that the cached one calls."""
@@ -62,9 +65,12 @@ class Isa:
 
     def tile_vectors(self, rows: int, limit: int) -> int:
         """Vectors in a row of a register tile: the largest power of two that leaves a quarter of
-        the registers to the operands, at most `limit`."""
+        the registers to the operands and stays within a panel, at most `limit`."""
         vectors = 1
-        while vectors * 2 * rows <= self.registers * 3 // 4 and vectors < 8:
+        while (
+            vectors * 2 * rows <= self.registers * 3 // 4
+            and vectors * 2 * self.lanes <= PANEL
+        ):  # fmt: skip
             vectors *= 2
         return min(vectors, limit)
 
@@ -132,7 +138,7 @@ def _target_level() -> int:
 
 def runnable() -> tuple[str, ...]:
     """Names of the instruction sets that this process can run, weakest first."""
-    ceiling = os.environ.get("HALFBYTE_ISA", "avx512")
+    ceiling = os.environ.get("HALFBYTE_ISA") or "avx512"
     if ceiling not in _CEILINGS:
         msg = f"HALFBYTE_ISA: unknown instruction set {ceiling!r}; need one of {list(_CEILINGS)}"
         raise ValueError(msg)

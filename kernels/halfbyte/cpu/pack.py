@@ -17,6 +17,7 @@
 """
 
 from halfbyte.cpu.compile import inner
+from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
@@ -32,7 +33,6 @@ from halfbyte.cpu.simd import (
     zero_bytes,
 )
 
-PANEL = 64  # columns of b in a panel, on every instruction set
 TILE_ROWS = 6
 
 

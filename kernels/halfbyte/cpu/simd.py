@@ -501,6 +501,16 @@ def load_scalar(typingctx, isa, address, kind):
 
 
 @intrinsic
+def single_from_bits(typingctx, bits):
+    """The FP32 value with these bits."""
+
+    def emit(ctx, builder, sig, args):
+        return builder.bitcast(builder.trunc(args[0], I32), F32)
+
+    return types.float32(bits), emit
+
+
+@intrinsic
 def store_scalar(typingctx, isa, x, address, kind):
     """One FP32 value to FP16 (rounded) or FP32 memory."""
 
