@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statistics of rounds: ratios are formed within a round, and only then is a median taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+from bench.rows import Entry, Result
+
+
+def quartiles(values: Mapping[int, float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile, interpolated linearly."""
+    ordered = sorted(values.values())
+
+    def at(fraction: float) -> float:
+        place = fraction * (len(ordered) - 1)
+        low = int(place)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+    return at(0.25), at(0.5), at(0.75)
+
+
+def ratio(above: Mapping[int, float], below: Mapping[int, float]) -> float | None:
+    """Median of above / below over the rounds that both took part in."""
+    shared = above.keys() & below.keys()
+    return median(above[r] / below[r] for r in shared) if shared else None
+
+
+def of_roof(result: Result, entry: Entry) -> float | None:
+    """Least possible time / time. A peer is compared with the roof of the same round."""
+    return ratio(entry.least or _least_by_round(result), entry.seconds)
+
+
+def speedup(over: Entry | None, entry: Entry | None) -> float | None:
+    """How many times faster `entry` is than `over`."""
+    if over is None or entry is None:
+        return None
+    return ratio(over.seconds, entry.seconds)
+
+
+def best_peer(result: Result) -> Entry | None:
+    peers = [e for e in result.entries if not e.ours and e.seconds]
+    return min(peers, key=lambda e: median(e.seconds.values()), default=None)
+
+
+def _least_by_round(result: Result) -> dict[int, float]:
+    rounds: dict[int, list[float]] = {}
+    for entry in result.entries:
+        for r, least in entry.least.items():
+            rounds.setdefault(r, []).append(least)
+    return {r: median(values) for r, values in rounds.items()}

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every tolerance of the tests, each with its source. There is no other.
+
+Bounds compare with |A||B|, the product of the absolute values, never with |C|: cancellation makes C
+as small as it likes and the error of a sum does not follow. All are computed in FP64, whose own
+roundings (k * 2^-53 relative to |A||B|) hide in the slack of `gamma`: the first addition of a chain
+goes to zero and is exact, so a chain of k products makes k - 1 roundings where k are allowed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from halfbyte_reference.activations import gelu64, relu, silu64
+
+U32 = 2.0**-24
+"""Unit roundoff of FP32, rounding to nearest."""
+
+U_TENSOR_CORE = 2.0**-23
+"""Unit roundoff of FP32, rounding toward zero with at least 24 fraction bits kept."""
+
+F16_OVERFLOW = 65520.0
+"""The tie between 65504, the largest half, and 65536: from here on a cast gives infinity."""
+
+_LIPSCHITZ = {"relu": 1.0, "gelu": 1.13, "silu": 1.10}
+"""Largest slopes: gelu' peaks at 1.1290 (x = 1.4142), silu' at 1.0999 (x = 2.3994)."""
+
+_ACTIVATIONS64 = {
+    "relu": lambda x: relu(x).astype(np.float64),
+    "gelu": gelu64,
+    "silu": silu64,
+}
+
+
+class Bounded(NamedTuple):
+    """An FP64 value, how far a result may lie from it, and where it may be infinite instead."""
+
+    value: np.ndarray
+    bound: np.ndarray
+    inf_allowed: np.ndarray
+
+
+def gamma(j: int, u: float) -> float:
+    """j u / (1 - j u), infinite from j u = 1.
+
+    The relative growth of j roundings: Higham, Accuracy and Stability of Numerical Algorithms, 2nd
+    edition, lemma 3.1.
+    """
+    return j * u / (1 - j * u) if j * u < 1 else np.inf
+
+
+def magnitude(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|A||B| in FP64."""
+    return np.abs(np.asarray(a, np.float64)) @ np.abs(np.asarray(b, np.float64))
+
+
+def gemm_cpu(magnitude: np.ndarray, k: int) -> np.ndarray:
+    """Bound a chain of k FP32 additions, in any order, against the exact product.
+
+    Products of halves are exact, so only additions round: gamma_k |A||B| with u = 2^-24 (Higham,
+    section 3.1).
+    """
+    return gamma(k, U32) * magnitude
+
+
+def gemm_tensor_core(magnitude: np.ndarray, k: int, splits: int = 1) -> np.ndarray:
+    """Bound a tensor-core product of depth k whose k range was cut into `splits` partial sums.
+
+    Tensor cores align blocks of products, truncate at 24 fraction bits or more (sm_75 and later)
+    and round toward zero: gamma_(k + splits) |A||B| with u = 2^-23 (Fasi, Higham, Mikaitis,
+    Pranesh, PeerJ CS 7:e330, 2021; Blanchard, Higham, Lopez, Mary, Pranesh, SISC 42(3), 2020).
+    """
+    return gamma(k + splits, U_TENSOR_CORE) * magnitude
+
+
+def activation_error(x: np.ndarray) -> np.ndarray:
+    """Bound gelu and silu of an FP32 number x against their exact values.
+
+    4 * 2^-24 |x| + 2^-149. Plain FP32 operations reach 1.9 * 2^-24 |x|; the constant is one
+    subnormal step, which any result near zero may be off by.
+    """
+    with np.errstate(invalid="ignore"):
+        return 4 * U32 * np.abs(np.asarray(x, np.float64)) + 2.0**-149
+
+
+def between_backends(x: np.ndarray) -> np.ndarray:
+    """Bound the difference of two backends' gelu or silu of one x: each keeps its own bound."""
+    return 2 * activation_error(x)
+
+
+def f16_output(value: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Widen a bound on an FP32 result by its rounding to FP16.
+
+    Half an ulp is at most 2^-11 of what is rounded, itself at most |value| + bound, or 2^-25 where
+    that is subnormal.
+    """
+    return bound + 2.0**-11 * (np.abs(value) + bound) + 2.0**-25
+
+
+def epilogue(
+    product, bound, *, alpha=1.0, beta=0.0, c=None, bias=None, activation=None, out_dtype=None
+) -> Bounded:
+    """Propagate |acc - product| <= bound through the epilogue's steps.
+
+    Each step rounds its result, at most |value| + bound, by 2^-24 of it; each product may underflow
+    and adds 2^-150, half the smallest subnormal (a sum of FP32 numbers never underflows inexactly).
+    gelu and silu multiply the incoming bound by their largest slope and add `activation_error` at
+    the largest argument the bound lets in.
+    """
+    alpha, beta = float(np.float32(alpha)), float(np.float32(beta))
+    value = alpha * np.asarray(product, np.float64)
+    bound = _rounded(value, abs(alpha) * bound) + 2.0**-150
+    if beta != 0:
+        term = beta * np.asarray(c, np.float64)
+        value = value + term
+        bound = _rounded(value, bound + U32 * np.abs(term) + 2.0**-150)
+    if bias is not None:
+        value = value + np.asarray(bias, np.float64)
+        bound = _rounded(value, bound)
+    if activation is not None:
+        own = 0.0 if activation == "relu" else activation_error(np.abs(value) + bound)
+        value = _ACTIVATIONS64[activation](value)
+        bound = _LIPSCHITZ[activation] * bound + own
+    return cast(value, bound, out_dtype)
+
+
+def activated(x, activation: str, out_dtype=None) -> Bounded:
+    """Bound an activation of FP32 numbers x that are known to the bit.
+
+    At an infinity nothing is allowed: gelu and silu give +inf and -0.
+    """
+    smooth = np.isfinite(x) & (activation != "relu")
+    error = np.where(smooth, activation_error(x), 0.0)
+    return cast(_ACTIVATIONS64[activation](x), error, out_dtype)
+
+
+def cast(value: np.ndarray, bound: np.ndarray, out_dtype=None) -> Bounded:
+    """Account for the last step, the cast to `out_dtype`; None is float32, which is no step.
+
+    A half may be infinite iff |value| + bound >= 65520.
+    """
+    if out_dtype is None or np.dtype(out_dtype) == np.float32:
+        return Bounded(value, bound, np.zeros(value.shape, bool))
+    return Bounded(value, f16_output(value, bound), np.abs(value) + bound >= F16_OVERFLOW)
+
+
+def _rounded(value, bound):
+    return bound + U32 * (np.abs(value) + bound)

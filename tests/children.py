@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests run in a process of its own: `run_child("name", ...)` calls the function `name` there.
+
+A child fails by raising. These functions change the process (its floating-point modes, its
+children, its end), which a test process could not survive or undo.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+FLUSH_TO_ZERO = 0x8040  # MXCSR: FTZ and DAZ
+ROUND_DOWN, ROUND_UP, ROUND_TOWARD_ZERO = 0x2000, 0x4000, 0x6000
+_MODES = 0xE040
+_MXCSR_IN_FENV = slice(28, 32)
+
+MODES_MISSING = (
+    None
+    if sys.platform == "linux" and platform.machine() == "x86_64"
+    else "no fenv_t of Linux on x86-64, by which the test reaches MXCSR"
+)
+
+
+def run_child(function, *args, timeout=120, **environment):
+    """Call `children.function(*args)` in a fresh process and return the completed process."""
+    code = f"import children; children.{function}(*{args!r})"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": paths} | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def modes():
+    """Return the calling thread's rounding and flush-to-zero bits."""
+    return _mxcsr(_environment()) & _MODES
+
+
+def set_modes(bits):
+    """Set the calling thread's rounding and flush-to-zero bits."""
+    environment = _environment()
+    value = _mxcsr(environment) & ~_MODES | bits
+    environment[_MXCSR_IN_FENV] = list(value.to_bytes(4, "little"))
+    ctypes.CDLL("libm.so.6").fesetenv(environment)
+
+
+def _environment():
+    environment = (ctypes.c_ubyte * 32)()
+    ctypes.CDLL("libm.so.6").fegetenv(environment)
+    return environment
+
+
+def _mxcsr(environment):
+    return int.from_bytes(bytes(environment[_MXCSR_IN_FENV]), "little")
+
+
+def keep_bits_in_modes(isa_name, bits, pool_first):
+    """Return every function's usual bits although the caller has set `bits`; leave them set."""
+    from assertions import assert_same_bits
+    from backends import CpuBackend
+    from halfbyte_reference import gemm_f16, inputs, linear, to_f16, to_f32
+
+    backend = CpuBackend(isa_name)
+    backend.set_num_threads(2)
+    backend.warm_up()
+    a, b = inputs.halves((300, 200), 1), inputs.halves((200, 300), 2)
+    w, small = b.T.copy(), a / np.float16(1024)
+    subnormal = inputs.floats((300, 300), 3, "bits").view(np.uint32) & np.uint32(0x807FFFFF)
+    c = subnormal.view(np.float32)
+    # alpha brings most of the products of `small` below 2^-126; c and bias are there already.
+    steps = {"alpha": 1.25 * 2.0**-120, "beta": 1.0, "c": c, "bias": c[0]}
+    gemm, layer = (backend.gemm_f16, gemm_f16), (backend.linear, linear)
+    calls = {
+        "product": (*gemm, (a, b), {}),
+        "small": (*gemm, (small[:3, :5], b[:5, :9]), {"alpha": steps["alpha"]}),
+        "large": (*gemm, (small, b), steps),
+        "half": (*gemm, (a, b), {"out_dtype": np.float16, "alpha": 2.0**-20}),
+        "decoding": (*layer, (a[0], w), {}),
+        "rounded": (*layer, (c[:2, :200], w), {}),
+        "inexact alpha": (*gemm, (a[:3, :5], b[:5, :9]), {"alpha": 0.1}),
+        "subnormal alpha": (*gemm, (a[:3, :5], b[:5, :9]), {"alpha": 2.0**-140}),
+        "to_f16": (backend.to_f16, to_f16, (inputs.floats(100_003, 4, "wide"),), {}),
+        "to_f32": (backend.to_f32, to_f32, (inputs.every_half(),), {}),
+    }
+    wants = {name: want(*args, **named) for name, (_, want, args, named) in calls.items()}
+    packed = backend.prepack(b)
+    if pool_first:
+        backend.gemm_f16(a, b)
+    set_modes(bits)
+    gots = {name: got(*args, **named) for name, (got, _, args, named) in calls.items()}
+    gots["packed"], wants["packed"] = backend.gemm_f16(small, packed, **steps), wants["large"]
+    after = modes()
+    set_modes(0)
+    if after != bits:
+        msg = f"MXCSR modes are {after:#x} after the calls, want {bits:#x}"
+        raise AssertionError(msg)
+    for name, got in gots.items():
+        assert_same_bits(got, wants[name], f"{backend}, {name}, modes {bits:#x}")
+
+
+def multiply_after_fork(isa_name):
+    """Use the pool, fork, and use it in both processes."""
+    _use_pool(isa_name)
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_use_pool, args=(isa_name,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    _use_pool(isa_name)
+    for child in children:
+        child.join()
+    codes = [child.exitcode for child in children]
+    if any(codes):
+        msg = f"forked processes ended with {codes}"
+        raise AssertionError(msg)
+
+
+def multiply_in_a_fork_of_a_busy_process(isa_name):
+    """Fork while another thread is inside a product."""
+    stop = threading.Event()
+
+    def keep_busy():
+        while not stop.is_set():
+            _use_pool(isa_name)
+
+    busy = threading.Thread(target=keep_busy)
+    _use_pool(isa_name)
+    busy.start()
+    context = multiprocessing.get_context("fork")
+    codes = []
+    for _ in range(8):
+        child = context.Process(target=_use_pool, args=(isa_name,))
+        child.start()
+        child.join()
+        codes.append(child.exitcode)
+    stop.set()
+    busy.join()
+    if any(codes):
+        msg = f"forked processes ended with {codes}"
+        raise AssertionError(msg)
+
+
+def end_with_a_live_pool(isa_name):
+    """Return from the main program while workers wait; print when."""
+    _use_pool(isa_name)
+    sys.stdout.write(f"{time.monotonic()}\n")
+
+
+def end_inside_a_product(isa_name):
+    """Return from the main program while a daemon thread is inside a product; print when."""
+
+    def keep_busy():
+        while True:
+            _use_pool(isa_name)
+
+    _use_pool(isa_name)
+    threading.Thread(target=keep_busy, daemon=True).start()
+    time.sleep(0.2)
+    sys.stdout.write(f"{time.monotonic()}\n")
+
+
+def _use_pool(isa_name):
+    from assertions import assert_same_bits
+    from backends import CpuBackend
+    from halfbyte_reference import gemm_f16
+    from halfbyte_reference.inputs import halves
+
+    backend = CpuBackend(isa_name)
+    backend.set_num_threads(2)
+    a, b = halves((400, 50), 1), halves((50, 900), 2)
+    assert_same_bits(backend.gemm_f16(a, b), gemm_f16(a, b), backend)
+
+
+def print_modules_after_import(name):
+    """Import `name` and print every top-level module that came with it."""
+    before = set(sys.modules)
+    __import__(name)
+    sys.stdout.write(
+        " ".join(sorted({module.partition(".")[0] for module in set(sys.modules) - before}))
+    )
+
+
+def print_runnable():
+    """Print the instruction sets that this process may use."""
+    from halfbyte.cpu import isa
+
+    sys.stdout.write(" ".join(isa.runnable()))
+
+
+def print_num_threads():
+    """Print how many threads a fresh process uses."""
+    import halfbyte
+
+    sys.stdout.write(str(halfbyte.get_num_threads()))
+
+
+def multiply():
+    """Multiply two small matrices."""
+    import halfbyte
+
+    halfbyte.gemm_f16(np.ones((2, 3), np.float16), np.ones((3, 4), np.float16))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hypothesis profiles and the `backend` fixture.
+
+The profile is HYPOTHESIS_PROFILE, else `ci` where CI is set, else `default`. No profile has a
+deadline: how long an example takes says nothing about whether it is right.
+"""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from backends import all_backends
+
+settings.register_profile("default", deadline=None, max_examples=200)
+settings.register_profile("small", deadline=None, max_examples=20)
+settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True, database=None)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
+)
+
+
+@pytest.fixture(scope="session", params=all_backends(), ids=str)
+def backend(request):
+    """Each backend in turn, its kernels compiled."""
+    request.param.warm_up()
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, as a second oracle and as a library with __dlpack__."""
+    return pytest.importorskip("torch", reason="torch is not installed")
