@@ -198,7 +198,7 @@ def prepack(b: Any) -> PackedMatrix:
         raise ValueError(msg)
     from halfbyte.cpu import gemm_f16 as backend
 
-    return PackedMatrix(backend.pack(b), b.shape, "float16")
+    return PackedMatrix(backend.pack_panels(b), b.shape, "float16")
 
 
 def _gemm_f16(
@@ -325,7 +325,7 @@ def _checked_factor(name: str, argument: str, value: Any) -> float:
     if bits & _INFINITY == _INFINITY:
         msg = f"{name}: {argument} is {value}; need a number that is finite in float32"
         raise ValueError(msg)
-    return number if bits & 0x7FFFFFFF else 0.0
+    return number if bits & 0x7FFFFFFF else math.copysign(0.0, number)
 
 
 def _checked_c(name: str, c: Array, shape: tuple[int, ...]) -> Array:

@@ -6,14 +6,14 @@ every instruction set returns the same bits. Largest error measured over all FP3
 of 2^-24 |x| (rule 1 allows 4): gelu GELU_ERR, silu SILU_ERR.
 """
 
-from halfbyte.cpu.compile import inner
+from halfbyte.cpu.compile import inlined, inner
 from halfbyte.cpu.simd import magnitude, power_of_two, select, splat
 
 NONE, RELU, GELU, SILU = 0, 1, 2, 3
 CODES = {None: NONE, "relu": RELU, "gelu": GELU, "silu": SILU}
 
 
-@inner
+@inlined
 def activate(isa, x, activation):
     """Apply the activation with this code to a vector."""
     if activation == RELU:
@@ -25,7 +25,7 @@ def activate(isa, x, activation):
     return x
 
 
-@inner
+@inlined
 def relu(isa, x):
     """x where x > 0 or NaN, else +0."""
     zero = splat(isa, 0.0)
@@ -54,7 +54,7 @@ def exp(isa, y):
     return (value * power_of_two(half)) * power_of_two(n - half)
 
 
-@inner
+@inlined
 def silu(isa, x):
     """x / (1 + exp(-x)); -0 at -inf."""
     one = splat(isa, 1.0)
@@ -62,14 +62,14 @@ def silu(isa, x):
     return select(x == splat(isa, -float("inf")), splat(isa, -0.0), value)
 
 
-@inner
+@inlined
 def gelu(isa, x):
     """x Phi(x), Phi the normal distribution function; -0 at -inf."""
     value = x * normal_cdf(isa, x)
     return select(x == splat(isa, -float("inf")), splat(isa, -0.0), value)
 
 
-@inner
+@inlined
 def normal_cdf(isa, x):
     """The normal distribution function, by two fits (minimax; errors in units of 2^-24)."""
     one, half = splat(isa, 1.0), splat(isa, 0.5)

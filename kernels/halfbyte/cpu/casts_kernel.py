@@ -5,7 +5,7 @@ Limited by memory. Results too large for the cache are written past it (streamed
 would first read the line that it overwrites.
 """
 
-from halfbyte.cpu.compile import i64, i64_1d, inner, kernel
+from halfbyte.cpu.compile import i64, i64_1d, inlined, inner, kernel
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
@@ -30,7 +30,7 @@ def convert_scalars(isa, source, source_stride, target, target_stride, count, ki
         store_scalar(isa, x, target + i * target_stride, target_kind)
 
 
-@inner
+@inlined
 def convert_row(
     isa, source, source_stride, target, target_stride, count, streaming, kind, target_kind
 ):
@@ -57,7 +57,7 @@ def convert_row(
     )  # fmt: skip
 
 
-@inner
+@inlined
 def next_row(index, shape, source, source_strides, target, target_strides):
     """Addresses of the row after this one; index counts the outer dimensions like an odometer."""
     d = shape.size - 2
@@ -74,7 +74,7 @@ def next_row(index, shape, source, source_strides, target, target_strides):
     return source, target
 
 
-@inner
+@inlined
 def convert(
     isa, source, source_strides, target, target_strides, shape, index, streaming, kind, target_kind
 ):

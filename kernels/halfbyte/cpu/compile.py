@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 from numba.core import types
+from numba.extending import register_jitable
 
 from halfbyte.cpu import isa
 
@@ -33,6 +34,13 @@ f32 = types.float32
 
 # Helpers that kernels call. Not cached on disk: they are part of the kernels that are.
 inner = functools.partial(numba.njit, error_model="numpy", nogil=True)
+
+# Helpers that become part of their caller before it is compiled. A call of an `inner` function
+# optimizes all of its machine code once more, so levels of calls multiply compile time.
+inlined = functools.partial(numba.njit, error_model="numpy", nogil=True, inline="always")
+
+# Helpers that Python calls, too.
+shared = register_jitable
 
 
 class Kernel:

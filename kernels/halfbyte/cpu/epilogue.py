@@ -4,9 +4,10 @@
 alpha * acc, + beta * c, + bias, activation, cast, each step rounded (rule 1).
 """
 
-from halfbyte.cpu.activations import activate
-from halfbyte.cpu.compile import inner
-from halfbyte.cpu.pack import PANEL, widen_row
+from halfbyte.cpu.activations import NONE, activate
+from halfbyte.cpu.compile import inlined, inner
+from halfbyte.cpu.matrices import Steps, address
+from halfbyte.cpu.pack import widen_row
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
@@ -15,16 +16,27 @@ from halfbyte.cpu.simd import (
     load,
     load_part,
     load_scalar,
+    single_from_bits,
     splat,
     store,
     store_part,
     store_scalar,
 )
 
-LINE_BYTES = PANEL * 4  # scratch for a row of c
 
 
 @inner
+def steps_of(alpha_bits, beta_bits, c, bias, column, activation, line):
+    """The epilogue from the bits of alpha and beta, for the columns from this one on."""
+    alpha, beta = single_from_bits(alpha_bits), single_from_bits(beta_bits)
+    bias_at = address(bias)
+    if bias_at != 0:
+        bias_at += 4 * column
+    plain = alpha == 1 and c.at == 0 and bias_at == 0 and activation == NONE
+    return Steps(plain, alpha, beta, bias_at, activation, line)
+
+
+@inlined
 def gather_row(isa, source, stride, half, count, target):
     """count values `stride` bytes apart, FP16 or FP32, to contiguous FP32."""
     if half and stride == 2:
@@ -39,7 +51,7 @@ def gather_row(isa, source, stride, half, count, target):
             copy_bytes(target + 4 * j, source + j * stride, 4)
 
 
-@inner
+@inlined
 def scatter_row(isa, source, target, stride, half, count):
     """count contiguous FP32 values to FP16 (rounded) or FP32 places `stride` bytes apart."""
     if half and stride == 2:
@@ -61,27 +73,27 @@ def scatter_row(isa, source, target, stride, half, count):
 
 
 @inner
-def finish_rows(
-    isa, acc, acc_stride, rows, columns, plain, alpha, c, c_row, c_column, c_half, beta, bias,
-    activation, out, out_row, out_column, out_half, line,
-):  # fmt: skip
+def finish_rows(isa, sums, sums_row, rows, columns, c, out, row, column, steps):
     """Epilogue of `rows` x `columns` sums, whose rows have room for whole vectors.
 
-    plain: alpha, c, bias and activation change nothing. c == 0 and bias == 0: there is none.
+    They belong to c and out from (row, column) on. c.at == 0, steps.bias == 0: there is none.
     """
     lanes = lanes_of(isa)
+    out_at = out.at + row * out.row + column * out.column
+    c_at = c.at + row * c.row + column * c.column
     for _ in range(rows):
-        if not plain:
-            if c != 0:
-                gather_row(isa, c, c_column, c_half, columns, line)
-                c += c_row
+        if not steps.plain:
+            if c.at != 0:
+                gather_row(isa, c_at, c.column, c.half, columns, steps.line)
+                c_at += c.row
             for j in range(0, columns, lanes):
-                x = load(isa, acc + 4 * j, SINGLE) * splat(isa, alpha)
-                if c != 0:
-                    x = x + splat(isa, beta) * load(isa, line + 4 * j, SINGLE)
-                if bias != 0:
-                    x = x + load_part(isa, bias + 4 * j, columns - j, SINGLE)
-                store(isa, activate(isa, x, activation), acc + 4 * j, SINGLE)
-        scatter_row(isa, acc, out, out_column, out_half, columns)
-        acc += acc_stride
-        out += out_row
+                x = load(isa, sums + 4 * j, SINGLE) * splat(isa, steps.alpha)
+                if c.at != 0:
+                    x = x + splat(isa, steps.beta) * load(isa, steps.line + 4 * j, SINGLE)
+                if steps.bias != 0:
+                    at = steps.bias + 4 * (column + j)
+                    x = x + load_part(isa, at, columns - j, SINGLE)
+                store(isa, activate(isa, x, steps.activation), sums + 4 * j, SINGLE)
+        scatter_row(isa, sums, out_at, out.column, out.half, columns)
+        out_at += out.row
+        sums += sums_row

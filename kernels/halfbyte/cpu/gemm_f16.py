@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,9 +13,13 @@ import numpy as np
 
 from halfbyte.arrays import single_bits
 from halfbyte.cpu import blocking, threads
-from halfbyte.cpu import gemm_f16_kernel as kernels
 from halfbyte.cpu.activations import CODES
-from halfbyte.cpu.pack import PANEL, TILE_ROWS
+from halfbyte.cpu.gemm_f16_few import FEW_ROWS
+from halfbyte.cpu.gemm_f16_narrow import multiply_narrow
+from halfbyte.cpu.gemm_f16_wide import WIDE_ROWS, multiply_wide
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.matrices import CACHE_LINE
+from halfbyte.cpu.pack import TILE_ROWS, pack, scratch_layout
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
@@ -25,42 +30,69 @@ NO_HALF_3D = np.empty((0, 0, 0), np.float16)
 NO_SINGLE_1D = np.empty(0, np.float32)
 NO_SINGLE_2D = np.empty((0, 0), np.float32)
 
+# Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.80 by panels of
+# 64 columns and 0.58 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.37, 0.57.
+_L1_WAY = 4096
+_STREAM_STEPS = 32
+
 # Multiply-adds below which waking a second thread costs more than it brings.
 _THREADED = 4_000_000
 
 
 class Plan(NamedTuple):
-    """Block sizes, bytes of scratch, and each task's (product0, product1, row0, row1, column0,
-    column1)."""
+    """Which kernel, its block sizes and ways, bytes of scratch, and each task's (product0,
+    product1, row0, row1, column0, column1)."""
 
-    mc: int
-    kc: int
+    wide: bool
+    ways: tuple[int, ...]  # MC and KC; slim and swept for multiply_narrow
     scratch: int
     tasks: tuple[tuple[int, int, int, int, int, int], ...]
 
 
 @functools.lru_cache(maxsize=4096)
-def plan(products: int, m: int, n: int, k: int, thread_count: int) -> Plan:
-    """Choose block sizes for the caches and split C over threads."""
-    # A widened panel of b takes half of the L2 cache; a, which streams, a quarter of the L3.
-    kc = blocking.split(k, min(2048, max(256, blocking.cache_bytes(2) // (8 * PANEL))))
-    largest = max(384, blocking.cache_bytes(3) // 4 // (4 * max(k, 1)))
-    mc = blocking.split(m, largest // TILE_ROWS * TILE_ROWS, TILE_ROWS)
+def plan(
+    products: int, m: int, n: int, k: int, b_row: int, b_column: int, thread_count: int
+) -> Plan:
+    """Choose block sizes for the caches and split C over threads.
+
+    b_row and b_column: byte strides of b, 0 if it is packed.
+    """
+    tasks = _tasks(products, m, n, k, thread_count)
+    rows = max(task[3] - task[2] for task in tasks)
+    columns = max(task[5] - task[4] for task in tasks)
+    wide = rows >= WIDE_ROWS
+    # b's panel, FP32 if it is widened, takes half of the L2 cache; a, which streams, a quarter of
+    # the L3.
+    panel_row = PANEL * (4 if wide else 2)
+    kc = blocking.split(k, max(256, blocking.cache_bytes(2) // (2 * panel_row)))
+    most = max(384, blocking.cache_bytes(3) // 4 // (4 * max(k, 1)))
+    mc = blocking.split(rows, most // TILE_ROWS * TILE_ROWS, TILE_ROWS) if wide else rows
+    streams = rows <= FEW_ROWS and 2 * n * k > blocking.cache_bytes(2)
+    swept = streams and b_column == 2
+    turned = streams and b_row == 2 and b_column != 2
+    if turned:
+        kc = _STREAM_STEPS
+    slim = turned and b_column % _L1_WAY == 0
+    width = max(PANEL, columns) if swept else PANEL
+    *_, end = scratch_layout(CACHE_LINE, mc, width, k, kc)
+    scratch = end + (kc * PANEL * 4 if wide else 0)
+    return Plan(wide, (mc, kc) if wide else (mc, kc, slim, swept), scratch, tasks)
+
+
+def _tasks(
+    products: int, m: int, n: int, k: int, thread_count: int
+) -> tuple[tuple[int, int, int, int, int, int], ...]:
     if thread_count == 1 or products * m * n * max(k, 1) < _THREADED:
-        tasks = [(0, products, 0, m, 0, n)]
-    elif products >= thread_count:
+        return ((0, products, 0, m, 0, n),)
+    if products >= thread_count:
         cuts = [products * t // thread_count for t in range(thread_count + 1)]
-        tasks = [(t0, t1, 0, m, 0, n) for t0, t1 in zip(cuts, cuts[1:], strict=False)]
-    else:
-        rows, columns = _grid(m, n, thread_count)
-        tasks = [
-            (0, products, i, min(i + rows, m), j, min(j + columns, n))
-            for i in range(0, m, rows)
-            for j in range(0, n, columns)
-        ]
-    most_rows = max(task[3] - task[2] for task in tasks)
-    scratch = kernels.scratch_layout.py_func(most_rows, k, mc, kc)[-1]
-    return Plan(mc, kc, scratch, tuple(tasks))
+        return tuple((t0, t1, 0, m, 0, n) for t0, t1 in itertools.pairwise(cuts))
+    rows, columns = _grid(m, n, thread_count)
+    return tuple(
+        (0, products, i, min(i + rows, m), j, min(j + columns, n))
+        for i in range(0, m, rows)
+        for j in range(0, n, columns)
+    )
 
 
 def _grid(m: int, n: int, thread_count: int) -> tuple[int, int]:
@@ -130,11 +162,13 @@ def multiply(
         NO_SINGLE_1D if bias is None else bias,
         single_bits(alpha), single_bits(beta), CODES[activation], a_next, b_next, c_next, out_next,
     )  # fmt: skip
-    chosen = plan(products, m, n, a.shape[1], threads.get_num_threads())
+    b_strides = (0, 0) if packed else b.strides
+    chosen = plan(products, m, n, a.shape[1], *b_strides, threads.get_num_threads())
+
+    kernel = multiply_wide if chosen.wide else multiply_narrow
 
     def task(rectangle: tuple[int, ...]) -> None:
-        scratch = _scratch(chosen.scratch)
-        kernels.multiply(*arguments, *rectangle, chosen.mc, chosen.kc, scratch)
+        kernel(*arguments, *rectangle, *chosen.ways, _scratch(chosen.scratch))
 
     if len(chosen.tasks) == 1:
         task(chosen.tasks[0])
@@ -142,7 +176,7 @@ def multiply(
         threads.run([functools.partial(task, rectangle) for rectangle in chosen.tasks])
 
 
-def pack(b: Array) -> Array:
+def pack_panels(b: Array) -> Array:
     """Panels of b (k, n): FP16, shape (ceil(n / 64), k, 64), aligned to cache lines."""
     k, n = b.shape
     count = -(-n // PANEL)
@@ -152,8 +186,8 @@ def pack(b: Array) -> Array:
         cuts = [count * t // parts for t in range(parts + 1)]
         threads.run(
             [
-                functools.partial(kernels.pack, b, panels, p0, p1)
-                for p0, p1 in zip(cuts, cuts[1:], strict=False)
+                functools.partial(pack, b, panels, p0, p1)
+                for p0, p1 in itertools.pairwise(cuts)
             ]
         )
     return panels

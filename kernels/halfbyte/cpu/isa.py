@@ -47,14 +47,14 @@ class Isa:
     """One instruction set: what the register tiles and vectors of `simd.py` are made of."""
 
     def __init__(
-        self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, word_lanes: int
+        self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, block: int
     ) -> None:
         self.name = name
         self.lanes = lanes  # FP32 values in a vector
         self.registers = registers
         self.fma = fma  # without it a product and a sum: FP16 products are exact, same bits
         self.f16c = f16c  # without it halves convert by integer operations: same bits
-        self.word_lanes = word_lanes  # 16-bit values a side of the block that one transpose turns
+        self.block = block  # side of a square of 16-bit values; a transpose turns one or two
         self._numba_type_ = IsaType(self)
 
     def __repr__(self) -> str:
@@ -63,16 +63,13 @@ class Isa:
     def __reduce__(self) -> tuple[object, ...]:  # Numba's cache pickles types
         return _by_name, (self.name,)
 
-    def tile_vectors(self, rows: int, limit: int) -> int:
+    def tile_vectors(self, rows: int, columns: int) -> int:
         """Vectors in a row of a register tile: the largest power of two that leaves a quarter of
-        the registers to the operands and stays within a panel, at most `limit`."""
+        the registers to the operands, but no more than fit `columns`, and at least one."""
         vectors = 1
-        while (
-            vectors * 2 * rows <= self.registers * 3 // 4
-            and vectors * 2 * self.lanes <= PANEL
-        ):  # fmt: skip
+        while vectors * 2 * rows <= self.registers * 3 // 4 and vectors * 2 * self.lanes <= PANEL:
             vectors *= 2
-        return min(vectors, limit)
+        return max(1, min(vectors, columns // self.lanes))
 
 
 @functools.cache
@@ -95,9 +92,9 @@ def _unbox_isa(typ, obj, c):  # type: ignore[no-untyped-def]
 
 # Weakest first: a name as HALFBYTE_ISA admits itself and everything before it.
 _TABLE = (
-    Isa("generic", lanes=4, registers=16, fma=False, f16c=False, word_lanes=8),
-    Isa("avx2", lanes=8, registers=16, fma=True, f16c=True, word_lanes=8),
-    Isa("avx512", lanes=16, registers=32, fma=True, f16c=True, word_lanes=16),
+    Isa("generic", lanes=4, registers=16, fma=False, f16c=False, block=8),
+    Isa("avx2", lanes=8, registers=16, fma=True, f16c=True, block=8),
+    Isa("avx512", lanes=16, registers=32, fma=True, f16c=True, block=16),
 )
 
 

@@ -16,11 +16,13 @@
        |  ...            |    |
 """
 
-from halfbyte.cpu.compile import inner
+from halfbyte.cpu.compile import i64, inlined, inner, kernel, shared, u16_2d, u16_3d
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.matrices import address
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
+    block_of,
     copy_bytes,
     lanes_of,
     load,
@@ -29,11 +31,11 @@ from halfbyte.cpu.simd import (
     store,
     store_scalar,
     transpose_words,
-    word_lanes_of,
     zero_bytes,
 )
 
 TILE_ROWS = 6
+AHEAD = 256  # bytes that a transpose fetches ahead in each row of weights (n, k); half or twice loses
 
 
 @inner
@@ -57,7 +59,7 @@ def widen_rows(isa, source, source_stride, target, target_stride, rows, count):
         target += target_stride
 
 
-@inner
+@shared
 def a_row_bytes(k):
     """Bytes between rows of FP32 a: whole vectors, and not a multiple of 512, so that the rows
     of a tile spread over the sets of an L1 cache."""
@@ -65,7 +67,7 @@ def a_row_bytes(k):
     return size + 64 if size % 512 == 0 else size
 
 
-@inner
+@inlined
 def copy_rows(source, source_stride, target, rows, columns):
     """rows of up to PANEL contiguous halves into a zeroed or fully overwritten panel."""
     for _ in range(rows):
@@ -78,37 +80,38 @@ def copy_rows(source, source_stride, target, rows, columns):
 
 
 @inner
-def transpose_rows(isa, source, source_stride, target, rows, columns):
-    """columns x rows halves, contiguous along k, into a panel. Blocks at the far edges overlap
-    their neighbours: they write the same values twice."""
-    side = word_lanes_of(isa)
+def transpose_rows(isa, source, source_stride, target, rows, columns, ahead):
+    """columns x rows halves, contiguous along k, into a panel; fetches `ahead` bytes on. Blocks
+    at the far edges overlap their neighbours: they write the same values twice."""
+    side = block_of(isa)
     if rows < side or columns < side:
         for j in range(columns):
             for p in range(rows):
                 copy_bytes(target + (p * PANEL + j) * 2, source + j * source_stride + 2 * p, 2)
         return
+    pair = 2 * side <= rows
+    step = 2 * side if pair else side
     for j0 in range(0, columns, side):
         j = min(j0, columns - side)
-        for p0 in range(0, rows, side):
-            p = min(p0, rows - side)
-            transpose_words(
-                isa,
-                source + j * source_stride + 2 * p,
-                source_stride,
-                target + (p * PANEL + j) * 2,
-                PANEL * 2,
-            )
+        for p0 in range(0, rows, step):
+            p = min(p0, rows - step)
+            at = source + j * source_stride + 2 * p
+            to = target + (p * PANEL + j) * 2
+            if pair:
+                transpose_words(isa, 2, at, source_stride, to, PANEL * 2, ahead)
+            else:
+                transpose_words(isa, 1, at, source_stride, to, PANEL * 2, ahead)
 
 
 @inner
-def pack_panel(isa, b, k_stride, n_stride, rows, columns, target):
-    """rows (along k) x columns of FP16 b, any strides, into an FP16 panel."""
-    if columns < PANEL:
+def pack_panel(isa, b, k_stride, n_stride, rows, columns, width, target):
+    """rows (along k) x columns of FP16 b, any strides, into an FP16 panel, zeros up to width."""
+    if columns < width:
         zero_bytes(target, rows * PANEL * 2)
     if n_stride == 2 or columns == 1:
         copy_rows(b, k_stride, target, rows, columns)
     elif k_stride == 2:
-        transpose_rows(isa, b, n_stride, target, rows, columns)
+        transpose_rows(isa, b, n_stride, target, rows, columns, AHEAD)
     else:
         for p in range(rows):
             for j in range(columns):
@@ -129,7 +132,7 @@ def widen_a(isa, a, row_stride, k_stride, rows, k, target, block):
             m = min(PANEL, rows - i)
             for p in range(0, k, PANEL):
                 steps = min(PANEL, k - p)
-                transpose_rows(isa, a + 2 * i + p * k_stride, k_stride, block, m, steps)
+                transpose_rows(isa, a + 2 * i + p * k_stride, k_stride, block, m, steps, AHEAD)
                 at = target + i * target_stride + 4 * p
                 widen_rows(isa, block, PANEL * 2, at, target_stride, m, steps)
     else:
@@ -139,3 +142,27 @@ def widen_a(isa, a, row_stride, k_stride, rows, k, target, block):
                 store_scalar(isa, x, target + i * target_stride + 4 * p, SINGLE)
     padding = (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS - rows
     zero_bytes(target + rows * target_stride, padding * target_stride)
+
+
+@shared
+def scratch_layout(memory, rows, columns, k, kc):
+    """Addresses of the sums of a block, b's panel in FP16, a in FP32, b's panel in FP32, from an
+    aligned address on. The first row of memory is the epilogue's."""
+    height = (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    sums = memory + PANEL * 4
+    panel_half = sums + height * columns * 4
+    a_single = panel_half + max(kc, PANEL) * PANEL * 2
+    return sums, panel_half, a_single, a_single + height * a_row_bytes(k)
+
+
+@kernel(u16_2d, u16_3d, i64, i64)
+def pack(isa, b, panels, panel0, panel1):
+    """b (k, n), any strides, into panels (ceil(n / 64), k, 64), from panel0 up to panel1."""
+    k, n = b.shape
+    b_k, b_n = b.strides
+    for panel in range(panel0, panel1):
+        j = panel * PANEL
+        pack_panel(
+            isa, address(b) + j * b_n, b_k, b_n, k, min(PANEL, n - j), PANEL,
+            address(panels) + panel * k * PANEL * 2,
+        )  # fmt: skip

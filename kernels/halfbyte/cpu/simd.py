@@ -159,6 +159,11 @@ def _call(builder, name, result, *arguments):
     return builder.call(cgutils.get_or_insert_function(builder.module, typ, name), arguments)
 
 
+def _prefetch(builder, address, *, write=False):
+    kind = I32(1 if write else 0), I32(3), I32(1)  # all cache levels, data
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), _pointer(builder, address, I8), *kind)
+
+
 def _first_lanes(builder, count, lanes):
     """Mask of the first `count` (an int64 value) of `lanes` lanes."""
     index = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
@@ -252,12 +257,20 @@ def _multiply_add(builder, isa, x, y, z):
 
 # ---- Register tiles ----------------------------------------------------------------------------
 @intrinsic(prefer_literal=True)
-def tile_shape(typingctx, isa, rows, limit):
-    """Shape of a tile of `rows` (a literal) with as many vectors as fit the registers, at most
-    `limit` (a literal)."""
-    rows = rows.literal_value
-    shape = ShapeType(rows, isa.isa.tile_vectors(rows, limit.literal_value))
-    return shape(isa, types.int64, types.int64), lambda ctx, builder, sig, args: ctx.get_dummy_value()
+def tile_shape(typingctx, isa, rows, columns):
+    """Shape of a tile of `rows` with as many vectors as fit the registers, up to `columns`. Both
+    are literals."""
+    shape = ShapeType(
+        rows.literal_value, isa.isa.tile_vectors(rows.literal_value, columns.literal_value)
+    )
+    return shape(isa, rows, columns), lambda ctx, builder, sig, args: ctx.get_dummy_value()
+
+
+@intrinsic(prefer_literal=True)
+def narrowed(typingctx, shape, vectors):
+    """A shape with no more than so many vectors (a literal) in a row."""
+    typ = ShapeType(shape.rows, min(shape.vectors, vectors.literal_value))
+    return typ(shape, vectors), lambda ctx, builder, sig, args: ctx.get_dummy_value()
 
 
 @intrinsic
@@ -335,12 +348,45 @@ def tile_prefetch(typingctx, isa, shape, address, row_stride):
         row = args[2]
         for _ in range(shape.rows):
             for offset in range(0, shape.vectors * isa.isa.lanes * 4, 64):
-                at = _pointer(builder, row, I8, offset)
-                _call(builder, "llvm.prefetch.p0", ir.VoidType(), at, I32(1), I32(3), I32(1))
+                _prefetch(builder, builder.add(row, I64(offset)), write=True)
             row = builder.add(row, args[3])
         return ctx.get_dummy_value()
 
     return types.none(isa, shape, address, row_stride), emit
+
+
+@intrinsic
+def multiply_add(typingctx, isa, x, y, z):
+    """x * y + z for vectors whose product is exact."""
+
+    def emit(ctx, builder, sig, args):
+        return _multiply_add(builder, isa.isa, *args[1:])
+
+    return x(isa, x, y, z), emit
+
+
+@intrinsic
+def fetch_half_row(typingctx, kind, address):
+    """Fetch a panel's row of 128 bytes if b is FP16; a widened panel is in the cache anyway."""
+
+    def emit(ctx, builder, sig, args):
+        if kind.element == "f16":
+            _prefetch(builder, args[1])
+            _prefetch(builder, builder.add(args[1], I64(64)))
+        return ctx.get_dummy_value()
+
+    return types.none(kind, address), emit
+
+
+@intrinsic
+def prefetch_line(typingctx, address):
+    """Fetch one cache line for reading."""
+
+    def emit(ctx, builder, sig, args):
+        _prefetch(builder, args[0])
+        return ctx.get_dummy_value()
+
+    return types.none(address), emit
 
 
 @intrinsic
@@ -379,10 +425,10 @@ def lanes_of(typingctx, isa):
 
 
 @intrinsic
-def word_lanes_of(typingctx, isa):
-    """Side of the block that `transpose_words` turns: a constant."""
-    lanes = isa.isa.word_lanes
-    return types.int64(isa), lambda ctx, builder, sig, args: I64(lanes)
+def block_of(typingctx, isa):
+    """Rows of a block that `transpose_words` turns: a constant."""
+    rows = isa.isa.block
+    return types.int64(isa), lambda ctx, builder, sig, args: I64(rows)
 
 
 def _read(builder, isa, kind, bits):
@@ -521,34 +567,65 @@ def store_scalar(typingctx, isa, x, address, kind):
     return types.none(isa, x, address, kind), emit
 
 
-@intrinsic
-def transpose_words(typingctx, isa, source, source_stride, target, target_stride):
-    """Transpose a square block of 16-bit values, `word_lanes` on a side: read it by rows
-    `source_stride` bytes apart, write its columns as rows `target_stride` bytes apart.
+def _zip_rounds(builder, rows):
+    """Transpose the 8 x 8 blocks that lie side by side in eight vectors: three rounds of zipping
+    row i with row i + 4 inside 128-bit lanes, where a shuffle is cheapest."""
+    width = rows[0].type.count
+    zips = [
+        [lane + i + other * width for lane in range(0, width, 8) for i in half for other in (0, 1)]
+        for half in (range(4), range(4, 8))
+    ]
+    for _ in range(3):
+        pairs = zip(rows[:4], rows[4:], strict=True)
+        rows = [_shuffle(builder, x, y, lanes) for x, y in pairs for lanes in zips]
+    return rows
 
-    log2(side) rounds of zipping row i with row i + side/2.
+
+@intrinsic(prefer_literal=True)
+def transpose_words(typingctx, isa, blocks, source, source_stride, target, target_stride, ahead):
+    """Transpose `blocks` (a literal) square blocks of 16-bit values that lie side by side.
+
+    Reads as many rows as a block has, `source_stride` bytes apart, and writes the columns as rows
+    `target_stride` bytes apart. Fetches each row's cache line `ahead` bytes on.
     """
+    side, count = isa.isa.block, blocks.literal_value
 
     def emit(ctx, builder, sig, args):
-        _, source_row, source_stride, target_row, target_stride = args
-        side = isa.isa.word_lanes
-        vector = ir.VectorType(I16, side)
-        rows = []
-        for _ in range(side):
-            rows.append(_load(builder, source_row, vector))
-            source_row = builder.add(source_row, source_stride)
-        low = [lane + half * side for lane in range(side // 2) for half in (0, 1)]
-        high = [lane + side // 2 for lane in low]
-        for _ in range(side.bit_length() - 1):
-            pairs = zip(rows[: side // 2], rows[side // 2 :], strict=True)
-            rows = [_shuffle(builder, x, y, mask) for x, y in pairs for mask in (low, high)]
-        for row in rows:
-            _store(builder, row, target_row)
-            target_row = builder.add(target_row, target_stride)
+        _, _, source_row, source_stride, target_row, target_stride, ahead = args
+        vector = ir.VectorType(I16, side * count)
+        groups = []
+        for _ in range(side // 8):
+            rows = []
+            for _ in range(8):
+                _prefetch(builder, builder.add(source_row, ahead))
+                rows.append(_load(builder, source_row, vector))
+                source_row = builder.add(source_row, source_stride)
+            groups.append(_zip_rounds(builder, rows))
+        if side == 16:  # eights of rows 0 - 7 beside those of rows 8 - 15, two columns a vector
+            joined = [
+                range(lane + part, lane + part + 8)
+                for lane in range(0, side * count, 8)
+                for part in (0, side * count)
+            ]
+            halves = [
+                [lane for eight in half for lane in eight]
+                for half in (joined[: 2 * count], joined[2 * count :])
+            ]
+            rows = [_shuffle(builder, x, y, half) for half in halves for x, y in zip(*groups)]
+        else:
+            (rows,) = groups
+        columns = [target_row]
+        for _ in range(side * count - 1):
+            columns.append(builder.add(columns[-1], target_stride))
+        for i, x in enumerate(rows):
+            for part in range(x.type.count // side):
+                lanes = range(part * side, (part + 1) * side)
+                column = (i // 8 * (x.type.count // side) + part) * 8 + i % 8
+                _store(builder, _shuffle(builder, x, x, lanes), columns[column])
         return ctx.get_dummy_value()
 
-    signature = types.none(isa, source, source_stride, target, target_stride)
-    return signature, emit
+    # `blocks` stays a literal in the signature: by it Numba tells one variant from the other.
+    return types.none(isa, blocks, source, source_stride, target, target_stride, ahead), emit
 
 
 # ---- Single vectors: arithmetic ----------------------------------------------------------------

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kernel of the CPU backend, for those who would rather wait at a time of their choice."""
 
-from halfbyte.cpu import casts_kernel, gemm_f16_kernel, isa
+from halfbyte.cpu import casts_kernel, gemm_f16, isa
 from halfbyte.cpu.compile import Kernel
 
 
 def compile_all() -> None:
     """Compile or load every kernel for the active instruction set."""
-    for module in (casts_kernel, gemm_f16_kernel):
+    for module in (casts_kernel, gemm_f16):
         for value in vars(module).values():
             if isinstance(value, Kernel):
                 value.compile(isa.active())

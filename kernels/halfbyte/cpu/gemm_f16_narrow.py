@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C = epilogue(A B) for fewer rows, FP16 operands, FP32 accumulation, on one thread.
+
+    for each panel of 64 columns
+      for each KC steps of k               b stays FP16: in place where columns are contiguous
+        for 6, 4, 2 or 1 rows at a time    halves are converted on the way into the registers
+
+With a few rows, reading b from memory is all that takes time. Packed, the panels are one stream.
+Contiguous along n, `gemm_f16_few.py` reads b in address order (`swept`). Contiguous along k (the
+weights (n, k) of a layer), KC is 32: a block is transposed as it arrives, used and forgotten; 16
+columns at a time (`slim`) if its rows in memory share their sets of the L1 cache.
+"""
+
+import numpy as np
+
+from halfbyte.cpu.compile import f32_1d, f32_2d, i64, inlined, kernel, u8_1d, u16_2d, u16_3d
+from halfbyte.cpu.epilogue import finish_rows, steps_of
+from halfbyte.cpu.gemm_f16_few import sweep
+from halfbyte.cpu.gemm_f16_strips import strip
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.matrices import Matrix, Operand, address, aligned, matrix_of, moved, operand_of
+from halfbyte.cpu.pack import a_row_bytes, pack_panel, scratch_layout, widen_a
+from halfbyte.cpu.simd import (
+    HALF,
+    enter_default_rounding,
+    leave_default_rounding,
+    tile_shape,
+)
+
+SLIM = 16
+
+
+@inlined
+def narrow_strip(isa, rows, first, k, a, a_row, b, b_row, c, c_row):
+    """`strip` of 6, 4, 2 or 1 rows and all columns of a panel with b in FP16."""
+    if rows == 6:
+        strip(isa, tile_shape(isa, 6, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+    elif rows == 4:
+        strip(isa, tile_shape(isa, 4, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+    elif rows == 2:
+        strip(isa, tile_shape(isa, 2, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+    else:
+        strip(isa, tile_shape(isa, 1, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+
+
+@inlined
+def slim_strip(isa, rows, first, k, a, a_row, b, b_row, c, c_row):
+    """`narrow_strip` of 16 columns."""
+    if rows == 6:
+        strip(isa, tile_shape(isa, 6, 16), HALF, first, k, a, a_row, b, b_row, c, c_row, 16)
+    elif rows == 4:
+        strip(isa, tile_shape(isa, 4, 16), HALF, first, k, a, a_row, b, b_row, c, c_row, 16)
+    elif rows == 2:
+        strip(isa, tile_shape(isa, 2, 16), HALF, first, k, a, a_row, b, b_row, c, c_row, 16)
+    else:
+        strip(isa, tile_shape(isa, 1, 16), HALF, first, k, a, a_row, b, b_row, c, c_row, 16)
+
+
+@inlined
+def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, slim, swept, memory):
+    """rows x columns of C by the loops of this file's head."""
+    done = columns // PANEL * PANEL if swept else 0
+    sums, panel_half, a_single, _ = scratch_layout(memory, rows, max(PANEL, done), k, kc)
+    a_row = a_row_bytes(k)
+    widen_a(isa, a.at, a.row, a.column, rows, k, a_single, panel_half)
+    if swept:
+        sweep(isa, a_single, a_row, b.at, b.row, sums, rows, done, k)
+        for j in range(0, done, PANEL):
+            n = min(PANEL, done - j)
+            finish_rows(isa, sums + 4 * j, 4 * done, rows, n, c, out, np.int64(0), j, steps)
+    width = SLIM if slim else PANEL
+    for j in range(done, columns, width):
+        n = min(width, columns - j)
+        plain = steps.plain and out.column == 4 and not out.half and n == PANEL
+        for p in range(0, max(k, 1), kc):
+            depth = min(kc, k - p)
+            first, last = p == 0, p + kc >= k
+            b_at = b.at + p * b.row + (j // PANEL * b.panel if b.packed else j * b.column)
+            b_row = b.row
+            if not (b.packed or (b.column == 2 and n == PANEL)):
+                pack_panel(isa, b_at, b.row, b.column, depth, n, width, panel_half)
+                b_at, b_row = panel_half, PANEL * 2
+            i = 0
+            while i < rows:
+                left = rows - i
+                height = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+                a_at = a_single + i * a_row + 4 * p
+                c_at, c_row = sums + (0 if first and last else i * PANEL * 4), PANEL * 4
+                if plain:
+                    c_at, c_row = out.at + i * out.row + j * out.column, out.row
+                if slim:
+                    slim_strip(isa, height, first, depth, a_at, a_row, b_at, b_row, c_at, c_row)
+                else:
+                    narrow_strip(isa, height, first, depth, a_at, a_row, b_at, b_row, c_at, c_row)
+                if last and not plain:
+                    finish_rows(isa, c_at, c_row, height, n, c, out, i, j, steps)
+                i += height
+
+
+# a, b, panels of a packed b, out, c (of the last two an FP32 and an FP16 array, the unused one
+# empty), bias; bits of alpha and of beta (as numbers they would pass through conversions in the
+# caller's rounding mode), activation; byte strides between the products of a batch; products,
+# rows and columns (from a multiple of 64) of this task; MC, KC, scratch, slim, swept.
+@kernel(
+    u16_2d, u16_2d, u16_3d, f32_2d, u16_2d, f32_2d, u16_2d, f32_1d,
+    i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, u8_1d,
+)  # fmt: skip
+def multiply_narrow(
+    isa, a, b, panels, out_single, out_half, c_single, c_half, bias,
+    alpha_bits, beta_bits, activation, a_next, b_next, c_next, out_next,
+    product0, product1, row0, row1, column0, column1, mc, kc, slim, swept, scratch,
+):  # fmt: skip
+    """One task: a rectangle of C, fewer than WIDE_ROWS rows, of each of some products of a batch."""
+    before = enter_default_rounding()
+    c = matrix_of(c_single, c_half, row0, column0)
+    out = matrix_of(out_single, out_half, row0, column0)
+    b_part = operand_of(b, panels, column0)
+    a_at = address(a) + row0 * a.strides[0]
+    memory = aligned(address(scratch))
+    steps = steps_of(alpha_bits, beta_bits, c, bias, column0, activation, memory)
+    for t in range(product0, product1):
+        multiply(
+            isa,
+            Matrix(a_at + t * a_next, a.strides[0], a.strides[1], True),
+            Operand(
+                b_part.at + t * b_next, b_part.row, b_part.column, b_part.panel, b_part.packed
+            ),
+            moved(c, t * c_next),
+            moved(out, t * out_next),
+            row1 - row0, column1 - column0, a.shape[1], steps, kc, slim != 0, swept != 0, memory,
+        )  # fmt: skip
+    leave_default_rounding(before)
