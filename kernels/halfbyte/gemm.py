@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import numbers
@@ -160,7 +161,8 @@ def linear(
         from halfbyte.casts import to_f16
 
         bias = _checked_bias(name, bias, n)
-        _check_activation(name, activation)
+        if activation is not None:
+            _check_activation(name, activation)
         x = to_f16(x)
     result = np.empty(shape, dtype) if out is None else out
     if x.ndim == 1:
@@ -196,65 +198,56 @@ def prepack(b: Any) -> PackedMatrix:
     if b.ndim != 2:
         msg = f"prepack: b has shape {b.shape}; need (k, n)"
         raise ValueError(msg)
-    from halfbyte.cpu import gemm_f16 as backend
-
-    return PackedMatrix(backend.pack_panels(b), b.shape, "float16")
+    return PackedMatrix(_cpu().pack_panels(b), b.shape, "float16")
 
 
 def _gemm_f16(
     name: str, b_name: str, a: Any, b: Any, alpha: Any, beta: Any, c: Any, bias: Any,
     activation: Any, out: Any, out_dtype: Any,
 ) -> Any:  # fmt: skip
+    # Small products spend most of their time here: what is not asked for costs no call.
     packed = type(b) is PackedMatrix
     if not (
-        is_numpy(a)
-        and (packed or is_numpy(b))
-        and (c is None or is_numpy(c))
-        and (bias is None or is_numpy(bias))
-        and (out is None or is_numpy(out))
+        type(a) is _ndarray
+        and (packed or type(b) is _ndarray)
+        and (c is None or type(c) is _ndarray)
+        and (bias is None or type(bias) is _ndarray)
+        and (out is None or type(out) is _ndarray)
     ):
         arrays = {"a": a, "b": b, "c": c, "bias": bias, "out": out}
         options = {"alpha": alpha, "beta": beta, "activation": activation, "out_dtype": out_dtype}
         if packed:
             options["b"] = arrays.pop("b")
         return through_numpy(gemm_f16, name, arrays, options)
-    a_shape, b_shape = a.shape, b.shape
-    require_dtype(name, "a", a, (F16,))
+    if a.dtype is not F16:
+        require_dtype(name, "a", a, (F16,))
     if packed:
         if b.kind != "float16":
             msg = f"{name}: {b_name} was packed for {b.kind}; need prepack of a float16 matrix"
             raise TypeError(msg)
-    else:
+    elif b.dtype is not F16:
         require_dtype(name, b_name, b, (F16,))
-    if len(a_shape) < 2 or len(b_shape) < 2:
-        which, shape = ("a", a_shape) if len(a_shape) < 2 else ("b", b_shape)
-        msg = f"{name}: {which} has shape {shape}; need two dimensions or more"
-        raise ValueError(msg)
-    if a_shape[-1] != b_shape[-2]:
-        msg = (
-            f"{name}: inner dimensions differ: a is {a_shape} and b is {b_shape}; "
-            "need a.shape[-1] == b.shape[-2]"
-        )
-        raise ValueError(msg)
-    if len(a_shape) == 2 == len(b_shape):
-        shape = (a_shape[0], b_shape[1])
+    a_shape, b_shape = a.shape, b.shape
+    shape: tuple[int, ...]
+    if len(a_shape) == 2 == len(b_shape) and a_shape[1] == b_shape[0]:
+        shape = a_shape[0], b_shape[1]
     else:
-        try:
-            batch = np.broadcast_shapes(a_shape[:-2], b_shape[:-2])
-        except ValueError:
-            msg = f"{name}: batch dimensions do not broadcast: a is {a_shape} and b is {b_shape}"
-            raise ValueError(msg + "; need equal ones, or ones") from None
-        shape = (*batch, a_shape[-2], b_shape[-1])
-    alpha = 1.0 if alpha is _ONE else _checked_factor(name, "alpha", alpha)
-    beta = 0.0 if beta is _ZERO else _checked_factor(name, "beta", beta)
+        shape = _product_shape(name, a_shape, b_shape)
+    if alpha is not _ONE:
+        alpha = _checked_factor(name, "alpha", alpha)
+    if beta is not _ZERO:
+        beta = _checked_factor(name, "beta", beta)
     if c is not None:
         c = _checked_c(name, c, shape)
     elif beta != 0:
         msg = f"{name}: beta is {beta} and c is None; need c, or beta=0"
         raise ValueError(msg)
-    checked_bias = None if bias is None else _checked_bias(name, bias, shape[-1])
-    _check_activation(name, activation)
-    dtype = _result_dtype(name, out, out_dtype)
+    if activation is not None:
+        _check_activation(name, activation)
+    contiguous_bias = None if bias is None else _checked_bias(name, bias, shape[-1])
+    dtype = F32
+    if out is not None or out_dtype is not None:
+        dtype = _result_dtype(name, out, out_dtype)
     if out is None:
         out = np.empty(shape, dtype)
     else:
@@ -262,44 +255,65 @@ def _gemm_f16(
         inputs += [("c", c)] * (c is not None) + [("bias", bias)] * (bias is not None)
         check_out(name, out, shape, inputs, itself=("c",))
     if out.size:
-        _launch(a, b, out, alpha, beta, c if beta != 0 else None, checked_bias, activation)
+        used_c = None if beta == 0 else c
+        if len(shape) == 2:
+            _cpu().multiply(a, b, out, alpha, beta, used_c, contiguous_bias, activation)
+        else:
+            _multiply_batch(a, b, out, alpha, beta, used_c, contiguous_bias, activation)
     return out
 
 
+_ndarray = np.ndarray
 # The defaults: the objects themselves, so that calls without alpha and beta skip their checks.
-_ONE: float = gemm_f16.__kwdefaults__["alpha"]
-_ZERO: float = gemm_f16.__kwdefaults__["beta"]
+_ONE: float = gemm_f16.__kwdefaults__["alpha"]  # type: ignore[index]
+_ZERO: float = gemm_f16.__kwdefaults__["beta"]  # type: ignore[index]
 
 
-def _launch(
-    a: Array, b: Array | PackedMatrix, out: Array, alpha: float, beta: float, c: Array | None,
+@functools.cache
+def _cpu() -> Any:
+    """The CPU backend, imported by the first call that needs it."""
+    from halfbyte.cpu import gemm_f16 as backend
+
+    return backend
+
+
+def _product_shape(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a @ b from those of a and b."""
+    if len(a) < 2 or len(b) < 2:
+        which, shape = ("a", a) if len(a) < 2 else ("b", b)
+        msg = f"{name}: {which} has shape {shape}; need two dimensions or more"
+        raise ValueError(msg)
+    if a[-1] != b[-2]:
+        msg = f"{name}: inner dimensions differ: a is {a} and b is {b}"
+        raise ValueError(msg + "; need a.shape[-1] == b.shape[-2]")
+    try:
+        batch = np.broadcast_shapes(a[:-2], b[:-2])
+    except ValueError:
+        msg = f"{name}: batch dimensions do not broadcast: a is {a} and b is {b}"
+        raise ValueError(msg + "; need equal ones, or ones") from None
+    return *batch, a[-2], b[-1]
+
+
+def _multiply_batch(
+    a: Array, b: Any, out: Array, alpha: float, beta: float, c: Array | None,
     bias: Array | None, activation: str | None,
 ) -> None:  # fmt: skip
     """Reduce leading dimensions to one or none, and call the backend."""
-    from halfbyte.cpu import gemm_f16 as backend
-
-    packed = isinstance(b, PackedMatrix)
-    if out.ndim > 2 and (packed or b.ndim == 2):
+    packed = type(b) is PackedMatrix
+    if packed or b.ndim == 2:
         # One b for all: rows of all products are rows of one, where strides allow.
-        folded = [_fold_rows(x) for x in (a, out, c) if x is not None]
-        if all(x is not None for x in folded):
-            a, out, c = (*folded, None)[:3]
+        rows = [None if x is None else _fold_rows(x) for x in (a, out, c)]
+        if rows[0] is not None and rows[1] is not None and (c is None or rows[2] is not None):
+            _cpu().multiply(rows[0], b, rows[1], alpha, beta, rows[2], bias, activation)
+            return
     batch = out.shape[:-2]
-    if len(batch) > 0:
-        a = np.broadcast_to(a, batch + a.shape[-2:])
-        if not isinstance(b, PackedMatrix):
-            b = np.broadcast_to(b, batch + b.shape[-2:])
-    for index in np.ndindex(batch[:-1]) if len(batch) > 1 else [()]:
-        backend.multiply(
-            a[index],
-            b if packed else b[index],
-            out[index],
-            alpha=alpha,
-            beta=beta,
-            c=None if c is None else c[index],
-            bias=bias,
-            activation=activation,
-        )
+    a = np.broadcast_to(a, batch + a.shape[-2:])
+    if not packed:
+        b = np.broadcast_to(b, batch + b.shape[-2:])
+    for index in np.ndindex(batch[:-1]):
+        part_b = b if packed else b[index]
+        part_c = None if c is None else c[index]
+        _cpu().multiply(a[index], part_b, out[index], alpha, beta, part_c, bias, activation)
 
 
 def _fold_rows(x: Array) -> Array | None:
@@ -351,8 +365,6 @@ def _checked_bias(name: str, bias: Array | None, n: int) -> Array | None:
 
 
 def _check_activation(name: str, activation: Any) -> None:
-    if activation is None:
-        return
     if not isinstance(activation, str):
         msg = f"{name}: activation is a {type(activation).__name__}; need one of {_ACTIVATIONS}"
         raise TypeError(msg)

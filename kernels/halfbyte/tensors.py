@@ -27,14 +27,14 @@ class PackedMatrix:
         Bytes held.
     """
 
-    __slots__ = ("_panels", "kind", "shape")
+    __slots__ = ("_rows", "kind", "shape")
 
-    _panels: np.ndarray[Any, Any]
+    _rows: np.ndarray[Any, Any]  # panels one below the other: (panels * k, columns of a panel)
     kind: str
     shape: tuple[int, int]
 
-    def __init__(self, panels: np.ndarray[Any, Any], shape: tuple[int, int], kind: str) -> None:
-        object.__setattr__(self, "_panels", panels)
+    def __init__(self, rows: np.ndarray[Any, Any], shape: tuple[int, int], kind: str) -> None:
+        object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "kind", kind)
 
@@ -49,7 +49,7 @@ class PackedMatrix:
     @property
     def nbytes(self) -> int:
         """Bytes held, padding included."""
-        return int(self._panels.nbytes)
+        return int(self._rows.nbytes)
 
     def __repr__(self) -> str:
         k, n = self.shape
@@ -59,5 +59,7 @@ class PackedMatrix:
         from halfbyte.gemm import prepack
 
         k, n = self.shape
-        plain = self._panels.transpose(1, 0, 2).reshape(k, len(self._panels) * self._panels.shape[-1])[:, :n]
+        width = self._rows.shape[1]
+        panels = self._rows.reshape(-(-n // width), k, width)
+        plain = panels.transpose(1, 0, 2).reshape(k, len(panels) * width)[:, :n]
         return prepack, (plain.copy(),)

@@ -44,23 +44,25 @@ shared = register_jitable
 
 
 class Kernel:
-    """A compiled function for each Isa. `kernel.entry(isa)` is called with the Isa first."""
+    """A compiled function for each Isa. Calling it uses the active one."""
 
     def __init__(self, function: Callable[..., None], signature: tuple[types.Type, ...]) -> None:
         self._dispatcher = numba.njit(function, error_model="numpy", nogil=True, cache=True)
         self._signature = signature
-        self._entries: dict[str, Any] = {}
+        self._entries: dict[isa.Isa, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
         chosen = isa.active()
-        entry = self._entries.get(chosen.name) or self.compile(chosen)
+        entry = self._entries.get(chosen)
+        if entry is None:
+            entry = self.compile(chosen)
         entry(chosen, *arguments)
 
     def compile(self, chosen: isa.Isa) -> Any:
         """Compile for one Isa, or load that from Numba's cache, unless done before."""
         signature = types.none(chosen._numba_type_, *self._signature)
         entry = self._dispatcher.compile(signature)
-        self._entries[chosen.name] = entry
+        self._entries[chosen] = entry
         return entry
 
 

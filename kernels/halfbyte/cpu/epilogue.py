@@ -6,7 +6,7 @@ alpha * acc, + beta * c, + bias, activation, cast, each step rounded (rule 1).
 
 from halfbyte.cpu.activations import NONE, activate
 from halfbyte.cpu.compile import inlined, inner
-from halfbyte.cpu.matrices import Steps, address
+from halfbyte.cpu.matrices import Steps
 from halfbyte.cpu.pack import widen_row
 from halfbyte.cpu.simd import (
     HALF,
@@ -26,14 +26,14 @@ from halfbyte.cpu.simd import (
 
 
 @inner
-def steps_of(alpha_bits, beta_bits, c, bias, column, activation, line):
-    """The epilogue from the bits of alpha and beta, for the columns from this one on."""
-    alpha, beta = single_from_bits(alpha_bits), single_from_bits(beta_bits)
-    bias_at = address(bias)
-    if bias_at != 0:
-        bias_at += 4 * column
-    plain = alpha == 1 and c.at == 0 and bias_at == 0 and activation == NONE
-    return Steps(plain, alpha, beta, bias_at, activation, line)
+def steps_of(request, column, line):
+    """The epilogue of the columns from this one on."""
+    alpha, beta = single_from_bits(request.alpha), single_from_bits(request.beta)
+    bias = request.bias
+    if bias != 0:
+        bias += 4 * column
+    plain = alpha == 1 and request.c == 0 and bias == 0 and request.activation == NONE
+    return Steps(plain, alpha, beta, bias, request.activation, line)
 
 
 @inlined

@@ -18,17 +18,21 @@ from halfbyte.cpu.gemm_f16_few import FEW_ROWS
 from halfbyte.cpu.gemm_f16_narrow import multiply_narrow
 from halfbyte.cpu.gemm_f16_wide import WIDE_ROWS, multiply_wide
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.matrices import CACHE_LINE
+from halfbyte.cpu.matrices import CACHE_LINE, REQUEST, Request
 from halfbyte.cpu.pack import TILE_ROWS, pack, scratch_layout
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
+    from halfbyte.cpu.compile import Kernel
     from halfbyte.tensors import PackedMatrix
 
-NO_HALF_2D = np.empty((0, 0), np.float16)
-NO_HALF_3D = np.empty((0, 0, 0), np.float16)
-NO_SINGLE_1D = np.empty(0, np.float32)
-NO_SINGLE_2D = np.empty((0, 0), np.float32)
+_NO_SINGLE = np.empty((0, 0), np.float32)
+_ONE_BITS = 0x3F800000
+# What most products ask for: no epilogue, FP32, no batch; b plain, and b packed.
+_PLAIN, _PACKED = (
+    np.array(Request(*[0] * len(REQUEST))._replace(alpha=_ONE_BITS, packed=packed), np.int64)
+    for packed in (0, 1)
+)
 
 # Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.80 by panels of
 # 64 columns and 0.58 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.37, 0.57.
@@ -40,13 +44,12 @@ _THREADED = 4_000_000
 
 
 class Plan(NamedTuple):
-    """Which kernel, its block sizes and ways, bytes of scratch, and each task's (product0,
-    product1, row0, row1, column0, column1)."""
+    """The kernel, its bytes of scratch memory, and the integers that each task passes it:
+    product0, product1, row0, row1, column0, column1; KC and MC, or KC, slim and swept."""
 
-    wide: bool
-    ways: tuple[int, ...]  # MC and KC; slim and swept for multiply_narrow
+    kernel: Kernel
     scratch: int
-    tasks: tuple[tuple[int, int, int, int, int, int], ...]
+    tasks: tuple[Array, ...]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -76,7 +79,9 @@ def plan(
     width = max(PANEL, columns) if swept else PANEL
     *_, end = scratch_layout(CACHE_LINE, mc, width, k, kc)
     scratch = end + (kc * PANEL * 4 if wide else 0)
-    return Plan(wide, (mc, kc) if wide else (mc, kc, slim, swept), scratch, tasks)
+    ways = (kc, mc) if wide else (kc, slim, swept)
+    kernel = multiply_wide if wide else multiply_narrow
+    return Plan(kernel, scratch, tuple(np.array(task + ways, np.int64) for task in tasks))
 
 
 def _tasks(
@@ -129,7 +134,7 @@ def _scratch(size: int) -> Array:
 
 
 def multiply(
-    a: Array, b: Array | PackedMatrix, out: Array, *, alpha: float, beta: float, c: Array | None,
+    a: Array, b: Array | PackedMatrix, out: Array, alpha: float, beta: float, c: Array | None,
     bias: Array | None, activation: str | None,
 ) -> None:  # fmt: skip
     """out = activation(alpha * a @ b + beta * c + bias).
@@ -137,47 +142,69 @@ def multiply(
     out (m, n) or (t, m, n), not empty; a, b and c have the same number of dimensions, t included,
     but for a packed b. bias is contiguous FP32.
     """
-    a_next = b_next = c_next = out_next = 0
-    products = 1
-    packed = not isinstance(b, np.ndarray)
-    if out.ndim == 3:
-        products = out.shape[0]
-        a_next, out_next = a.strides[0], out.strides[0]
-        a, out = a[0], out[0]
-        if not packed:
-            b_next, b = b.strides[0], b[0]
-        if c is not None:
-            c_next, c = c.strides[0], c[0]
-    m, n = out.shape
-    half_out = out.itemsize == 2
-    half_c = c is not None and c.itemsize == 2
-    arguments = (
-        a,
-        NO_HALF_2D if packed else b,
-        b._panels if packed else NO_HALF_3D,
-        NO_SINGLE_2D if half_out else out,
-        out if half_out else NO_HALF_2D,
-        NO_SINGLE_2D if c is None or half_c else c,
-        c if half_c else NO_HALF_2D,
-        NO_SINGLE_1D if bias is None else bias,
-        single_bits(alpha), single_bits(beta), CODES[activation], a_next, b_next, c_next, out_next,
-    )  # fmt: skip
-    b_strides = (0, 0) if packed else b.strides
-    chosen = plan(products, m, n, a.shape[1], *b_strides, threads.get_num_threads())
-
-    kernel = multiply_wide if chosen.wide else multiply_narrow
-
-    def task(rectangle: tuple[int, ...]) -> None:
-        kernel(*arguments, *rectangle, *chosen.ways, _scratch(chosen.scratch))
-
-    if len(chosen.tasks) == 1:
-        task(chosen.tasks[0])
+    packed = type(b) is not np.ndarray
+    matrix = b._rows if packed else b
+    if alpha == 1 and c is bias is activation is None and out.ndim == 2 and out.itemsize == 4:
+        request, products, single = _PACKED if packed else _PLAIN, 1, out
     else:
-        threads.run([functools.partial(task, rectangle) for rectangle in chosen.tasks])
+        request, products = _request(a, b, out, alpha, beta, c, bias, activation)
+        if out.ndim == 3:
+            a, out = a[0], out[0]
+            matrix = matrix if packed else matrix[0]
+        single = out if out.itemsize == 4 else _NO_SINGLE
+    m, n = out.shape
+    b_row, b_column = (0, 0) if packed else matrix.strides
+    kernel, scratch_size, tasks = plan(
+        products, m, n, a.shape[1], b_row, b_column, threads.get_num_threads()
+    )
+    if len(tasks) == 1:
+        kernel(a, matrix, single, request, tasks[0], _scratch(scratch_size))
+    else:
+        arguments = a, matrix, single, request
+        run = functools.partial(_run, kernel, arguments, scratch_size)
+        threads.run([functools.partial(run, task) for task in tasks])
+
+
+def _run(kernel: Kernel, arguments: tuple[Array, ...], scratch_size: int, task: Array) -> None:
+    kernel(*arguments, task, _scratch(scratch_size))
+
+
+def _request(
+    a: Array, b: Array | PackedMatrix, out: Array, alpha: float, beta: float, c: Array | None,
+    bias: Array | None, activation: str | None,
+) -> tuple[Array, int]:  # fmt: skip
+    """The Request as an array, and the number of products."""
+    half = out.itemsize == 2
+    packed = type(b) is not np.ndarray
+    batch = out.ndim == 3
+    values = Request(
+        alpha=single_bits(alpha),
+        beta=single_bits(beta),
+        activation=CODES[activation],
+        bias=0 if bias is None else _address(bias),
+        packed=packed,
+        c=0 if c is None else _address(c),
+        c_row=0 if c is None else c.strides[-2],
+        c_column=0 if c is None else c.strides[-1],
+        c_half=c is not None and c.itemsize == 2,
+        out=_address(out) if half else 0,
+        out_row=out.strides[-2],
+        out_column=out.strides[-1],
+        a_next=a.strides[0] if batch else 0,
+        b_next=b.strides[0] if batch and not packed else 0,
+        c_next=c.strides[0] if batch and c is not None else 0,
+        out_next=out.strides[0] if batch else 0,
+    )
+    return np.array(values, np.int64), out.shape[0] if batch else 1
+
+
+def _address(x: Array) -> int:
+    return int(x.__array_interface__["data"][0])
 
 
 def pack_panels(b: Array) -> Array:
-    """Panels of b (k, n): FP16, shape (ceil(n / 64), k, 64), aligned to cache lines."""
+    """Panels of b (k, n), one below the other: FP16, shape (ceil(n / 64) * k, 64), aligned to cache
+    lines."""
     k, n = b.shape
     count = -(-n // PANEL)
     panels = aligned_empty((count, k, PANEL))
@@ -190,7 +217,7 @@ def pack_panels(b: Array) -> Array:
                 for p0, p1 in itertools.pairwise(cuts)
             ]
         )
-    return panels
+    return panels.reshape(count * k, PANEL)
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Any:

@@ -16,11 +16,11 @@ from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
-    fetch_half_row,
     lanes_of,
     load,
     load_scalar,
     multiply_add,
+    prefetch_line,
     shape_columns,
     splat,
     store,
@@ -39,7 +39,8 @@ def add_row(isa, a, b, sums, columns):
     """sums[:] += a * b[:], for whole panels of columns."""
     shape = tile_shape(isa, 1, 64)
     for j in range(0, columns, PANEL):
-        fetch_half_row(HALF, b + 2 * j + AHEAD)
+        prefetch_line(b + 2 * j + AHEAD)
+        prefetch_line(b + 2 * j + AHEAD + 64)
         for v in range(j, j + PANEL, shape_columns(isa, shape)):
             acc = tile_load(isa, shape, sums + 4 * v, 0)
             tile_store(tile_fma(isa, acc, a, 0, b + 2 * v, HALF), sums + 4 * v, 0)
@@ -51,7 +52,8 @@ def add_four_rows(isa, a, a_row, b, b_row, sums, sums_row, rows, columns):
     lanes = lanes_of(isa)
     following = b + 4 * b_row
     for j in range(0, columns, lanes):
-        fetch_half_row(HALF, following + 8 * j)
+        for line in range(0, 8 * lanes, 64):
+            prefetch_line(following + 8 * j + line)
         b0 = load(isa, b + 2 * j, HALF)
         b1 = load(isa, b + 2 * j + b_row, HALF)
         b2 = load(isa, b + 2 * j + 2 * b_row, HALF)

@@ -9,9 +9,8 @@ from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.simd import (
     HALF,
     SINGLE,
-    fetch_half_row,
     kind_bytes,
-    lanes_of,
+    prefetch_line,
     shape_columns,
     tile_fma,
     tile_load,
@@ -37,7 +36,9 @@ def strip(isa, shape, kind, first, k, a, a_row, b, b_row, c, c_row, columns):
             acc = tile_load(isa, shape, c + 4 * j, c_row)
         at, bt = a, b + kind_bytes(kind) * j
         for _ in range(k):
-            fetch_half_row(kind, bt + AHEAD)
+            if kind_bytes(kind) == 2:  # widened panels are in the cache
+                prefetch_line(bt + AHEAD)
+                prefetch_line(bt + AHEAD + 64)
             acc = tile_fma(isa, acc, at, a_row, bt, kind)
             at += 4
             bt += b_row

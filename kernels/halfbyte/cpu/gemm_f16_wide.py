@@ -11,11 +11,21 @@
 A later k-block goes on from the FP32 sums that the earlier one left.
 """
 
-from halfbyte.cpu.compile import f32_1d, f32_2d, i64, inlined, kernel, u8_1d, u16_2d, u16_3d
+from halfbyte.cpu.compile import f32_2d, i64_1d, inlined, kernel, u8_1d, u16_2d
 from halfbyte.cpu.epilogue import finish_rows, steps_of
 from halfbyte.cpu.gemm_f16_strips import strip
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.matrices import Matrix, Operand, address, aligned, matrix_of, moved, operand_of
+from halfbyte.cpu.matrices import (
+    Matrix,
+    Operand,
+    address,
+    aligned,
+    c_of,
+    moved,
+    operand_of,
+    out_of,
+    read_request,
+)
 from halfbyte.cpu.pack import (
     TILE_ROWS,
     a_row_bytes,
@@ -58,7 +68,7 @@ def wide_strip(isa, first, k, a, a_row, b, c, c_row, columns):
 
 
 @inlined
-def multiply(isa, a, b, c, out, rows, columns, k, steps, mc, kc, memory):
+def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, mc, memory):
     """rows x columns of C by the loops of this file's head."""
     sums, panel_half, a_single, panel_single = scratch_layout(memory, min(mc, rows), PANEL, k, kc)
     a_row = a_row_bytes(k)
@@ -89,36 +99,31 @@ def multiply(isa, a, b, c, out, rows, columns, k, steps, mc, kc, memory):
                         finish_rows(isa, c_at, c_row, valid, n, c, out, i0 + i, j, steps)
 
 
-# a, b, panels of a packed b, out, c (of the last two an FP32 and an FP16 array, the unused one
-# empty), bias; bits of alpha and of beta (as numbers they would pass through conversions in the
-# caller's rounding mode), activation; byte strides between the products of a batch; products,
-# rows and columns (from a multiple of 64) of this task; MC, KC, scratch.
-@kernel(
-    u16_2d, u16_2d, u16_3d, f32_2d, u16_2d, f32_2d, u16_2d, f32_1d,
-    i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, u8_1d,
-)  # fmt: skip
-def multiply_wide(
-    isa, a, b, panels, out_single, out_half, c_single, c_half, bias,
-    alpha_bits, beta_bits, activation, a_next, b_next, c_next, out_next,
-    product0, product1, row0, row1, column0, column1, mc, kc, scratch,
-):  # fmt: skip
-    """One task: a rectangle of C, WIDE_ROWS or more rows, of each of some products of a batch."""
+# a, b or its panels, FP32 out (or an empty array), request; the task: products, rows and columns
+# (from a multiple of 64) from .. to, KC, MC; scratch.
+@kernel(u16_2d, u16_2d, f32_2d, i64_1d, i64_1d, u8_1d)
+def multiply_wide(isa, a, b, single, request_array, task, scratch):
+    """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
-    c = matrix_of(c_single, c_half, row0, column0)
-    out = matrix_of(out_single, out_half, row0, column0)
-    b_part = operand_of(b, panels, column0)
+    request = read_request(request_array)
+    product0, product1, row0, row1, column0, column1 = task[0], task[1], task[2], task[3], task[4], task[5]
+    k = a.shape[1]
+    c = c_of(request, row0, column0)
+    out = out_of(request, single, row0, column0)
+    b_part = operand_of(request, b, k, column0)
     a_at = address(a) + row0 * a.strides[0]
     memory = aligned(address(scratch))
-    steps = steps_of(alpha_bits, beta_bits, c, bias, column0, activation, memory)
+    steps = steps_of(request, column0, memory)
     for t in range(product0, product1):
         multiply(
             isa,
-            Matrix(a_at + t * a_next, a.strides[0], a.strides[1], True),
+            Matrix(a_at + t * request.a_next, a.strides[0], a.strides[1], True),
             Operand(
-                b_part.at + t * b_next, b_part.row, b_part.column, b_part.panel, b_part.packed
+                b_part.at + t * request.b_next, b_part.row, b_part.column, b_part.panel,
+                b_part.packed,
             ),
-            moved(c, t * c_next),
-            moved(out, t * out_next),
-            row1 - row0, column1 - column0, a.shape[1], steps, mc, kc, memory,
+            moved(c, t * request.c_next),
+            moved(out, t * request.out_next),
+            row1 - row0, column1 - column0, k, steps, task[6], task[7], memory,
         )  # fmt: skip
     leave_default_rounding(before)

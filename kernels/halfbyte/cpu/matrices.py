@@ -41,6 +41,18 @@ class Steps(NamedTuple):
     line: int
 
 
+# The integers beside a, b and out that say what a product is, as one array: an argument costs a
+# call of a kernel as much as a small product's multiplications.
+REQUEST = (
+    "alpha", "beta",  # bits: as numbers they would be converted in the caller's rounding mode
+    "activation", "bias", "packed",
+    "c", "c_row", "c_column", "c_half",
+    "out", "out_row", "out_column",  # FP16; out == 0: the FP32 array is meant
+    "a_next", "b_next", "c_next", "out_next",  # bytes from one product of a batch to the next
+)  # fmt: skip
+Request = NamedTuple("Request", [(name, int) for name in REQUEST])
+
+
 @inlined
 def address(array):
     """Where an array starts, or 0 if it is empty."""
@@ -54,27 +66,40 @@ def aligned(address):
 
 
 @inner
-def matrix_of(single, half, row, column):
-    """The FP32 or the FP16 array, whichever is not empty, from (row, column) on."""
-    is_half = half.size > 0
-    at = address(half) if is_half else address(single)
-    row_stride, column_stride = half.strides if is_half else single.strides
-    if at != 0:
-        at += row * row_stride + column * column_stride
-    return Matrix(at, row_stride, column_stride, is_half)
+def read_request(array):
+    """The array's integers by name."""
+    return Request(
+        array[0], array[1], array[2], array[3], array[4], array[5], array[6], array[7],
+        array[8], array[9], array[10], array[11], array[12], array[13], array[14], array[15],
+    )  # fmt: skip
 
 
 @inner
-def operand_of(b, panels, column):
-    """b, packed (panels not empty) or plain, from this column, a multiple of 64, on."""
-    packed = panels.size > 0
-    if packed:
-        panel = panels.strides[0]
-        at, row, column_stride = address(panels), panels.strides[1], panels.strides[2]
-    else:
-        at = address(b)
-        row, column_stride = b.strides
-        panel = PANEL * column_stride
+def c_of(request, row, column):
+    """The matrix c from (row, column) on, if there is one."""
+    at = request.c
+    if at != 0:
+        at += row * request.c_row + column * request.c_column
+    return Matrix(at, request.c_row, request.c_column, request.c_half != 0)
+
+
+@inner
+def out_of(request, single, row, column):
+    """Where the result goes from (row, column) on."""
+    if request.out != 0:
+        at = request.out + row * request.out_row + column * request.out_column
+        return Matrix(at, request.out_row, request.out_column, True)
+    row_stride, column_stride = single.strides
+    at = address(single) + row * row_stride + column * column_stride
+    return Matrix(at, row_stride, column_stride, False)
+
+
+@inner
+def operand_of(request, b, k, column):
+    """b from this column, a multiple of 64, on: plain, or its panels one below the other."""
+    at, packed = address(b), request.packed != 0
+    row, column_stride = b.strides
+    panel = k * row if packed else PANEL * column_stride
     return Operand(at + column // PANEL * panel, row, column_stride, panel, packed)
 
 

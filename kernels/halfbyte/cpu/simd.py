@@ -366,19 +366,6 @@ def multiply_add(typingctx, isa, x, y, z):
 
 
 @intrinsic
-def fetch_half_row(typingctx, kind, address):
-    """Fetch a panel's row of 128 bytes if b is FP16; a widened panel is in the cache anyway."""
-
-    def emit(ctx, builder, sig, args):
-        if kind.element == "f16":
-            _prefetch(builder, args[1])
-            _prefetch(builder, builder.add(args[1], I64(64)))
-        return ctx.get_dummy_value()
-
-    return types.none(kind, address), emit
-
-
-@intrinsic
 def prefetch_line(typingctx, address):
     """Fetch one cache line for reading."""
 
