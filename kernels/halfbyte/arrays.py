@@ -23,7 +23,9 @@ _OPTIONAL = ("c", "bias", "out")
 _REFUSED = (np.ma.MaskedArray, np.matrix)
 
 
-def require_dtype(function: str, name: str, array: Array, allowed: tuple[np.dtype[Any], ...]) -> None:
+def require_dtype(
+    function: str, name: str, array: Array, allowed: tuple[np.dtype[Any], ...]
+) -> None:
     """Raise TypeError unless the array has one of the dtypes, in native byte order."""
     if array.dtype not in allowed:
         msg = (
@@ -98,7 +100,9 @@ def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
     if not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__"):
         device = x.__dlpack_device__()[0]
         if device != _DLPACK_CPU:
-            msg = f"{function}: {name} is a {_kind(x)} on a device; this version computes on the CPU"
+            msg = (
+                f"{function}: {name} is a {_kind(x)} on a device; this version computes on the CPU"
+            )
             raise TypeError(msg)
         from array_api_compat import array_namespace
 
@@ -116,8 +120,10 @@ def check_out(
     function: str, out: Array, shape: tuple[int, ...], inputs: Iterable[tuple[str, Array]],
     itself: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
-    """Raise ValueError unless `out` has this shape, can be written, and shares no byte with an
-    input. An input named in `itself` may be `out`: same address, shape, strides and dtype."""
+    """Raise ValueError unless `out` has this shape, can be written, and shares no byte with inputs.
+
+    An input named in `itself` may be `out`: same address, shape, strides and dtype.
+    """
     if out.shape != shape:
         msg = f"{function}: out has shape {out.shape}; need {shape}"
         raise ValueError(msg)
@@ -148,8 +154,8 @@ def _same_array(x: Array, y: Array) -> bool:
 
 def _share_memory(x: Array, y: Array) -> bool:
     try:
-        return bool(np.shares_memory(x, y, max_work=100_000))
-    except np.exceptions.TooHardError:
+        return bool(np.shares_memory(x, y, max_work=100_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:  # refuse what cannot be decided in a millisecond
         return True
 
 

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, check_out, is_numpy, require_dtype, single_bits, through_numpy
+from halfbyte.arrays import (
+    F16,
+    F32,
+    Array,
+    check_out,
+    is_numpy,
+    require_dtype,
+    single_bits,
+    through_numpy,
+)
 from halfbyte.tensors import PackedMatrix
 
 _FLOATS = (F16, F32)
@@ -148,7 +157,8 @@ def linear(
     if x.shape[-1] != k:
         wanted = f"w is packed for k = {k}" if packed else f"w is {w.shape}"
         msg = f"{name}: inner dimensions differ: x is {x.shape} and {wanted}"
-        raise ValueError(f"{msg}; need x.shape[-1] == {'k' if packed else 'w.shape[-1]'}")
+        msg += f"; need x.shape[-1] == {'k' if packed else 'w.shape[-1]'}"
+        raise ValueError(msg)
     shape = (*x.shape[:-1], n)
     if x_bits not in (8, 16):
         msg = f"{name}: x_bits is {x_bits!r}; need 8 or 16"
@@ -271,7 +281,7 @@ _ZERO: float = gemm_f16.__kwdefaults__["beta"]  # type: ignore[index]
 
 @functools.cache
 def _cpu() -> Any:
-    """The CPU backend, imported by the first call that needs it."""
+    """Import the CPU backend when the first call needs it."""
     from halfbyte.cpu import gemm_f16 as backend
 
     return backend
@@ -354,7 +364,7 @@ def _checked_c(name: str, c: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _checked_bias(name: str, bias: Array | None, n: int) -> Array | None:
-    """The bias as contiguous float32."""
+    """Return the bias as contiguous float32."""
     if bias is None:
         return None
     require_dtype(name, "bias", bias, _FLOATS)
@@ -374,16 +384,17 @@ def _check_activation(name: str, activation: Any) -> None:
 
 
 def _result_dtype(name: str, out: Array | None, out_dtype: Any) -> np.dtype[Any]:
-    """dtype of the result, float32 or float16, which `out` must have if there is one."""
+    """Dtype of the result, float32 or float16, which `out` must have if there is one."""
     if out is not None:
         require_dtype(name, "out", out, _FLOATS)
     if out_dtype is None:
         return F32 if out is None else out.dtype
+    dtype: np.dtype[Any] | None
     try:
         dtype = np.dtype(out_dtype)
     except TypeError:
         dtype = None
-    if dtype not in _FLOATS:
+    if dtype is None or dtype not in _FLOATS:
         msg = f"{name}: out_dtype is {out_dtype!r}; need float32 or float16"
         raise TypeError(msg)
     if out is not None and out.dtype != dtype:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ def convert(x: Array, out: Array) -> None:
     cuts = [shape[0] * t // parts for t in range(parts + 1)]
     lengths = np.array(shape, np.int64)
     tasks = []
-    for i0, i1 in zip(cuts, cuts[1:], strict=False):
+    for i0, i1 in itertools.pairwise(cuts):
         part = lengths.copy()
         part[0] = i1 - i0
         tasks.append(

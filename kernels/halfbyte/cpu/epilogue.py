@@ -24,7 +24,6 @@ from halfbyte.cpu.simd import (
 )
 
 
-
 @inner
 def steps_of(request, column, line):
     """The epilogue of the columns from this one on."""

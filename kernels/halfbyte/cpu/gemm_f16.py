@@ -37,7 +37,7 @@ _PLAIN, _PACKED = (
 # Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.80 by panels of
 # 64 columns and 0.58 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.37, 0.57.
 _L1_WAY = 4096
-_STREAM_STEPS = 32
+_STREAM_STEPS = 64
 
 # Multiply-adds below which waking a second thread costs more than it brings.
 _THREADED = 4_000_000
@@ -212,10 +212,7 @@ def pack_panels(b: Array) -> Array:
         parts = min(threads.get_num_threads(), count) if b.size > 1 << 20 else 1
         cuts = [count * t // parts for t in range(parts + 1)]
         threads.run(
-            [
-                functools.partial(pack, b, panels, p0, p1)
-                for p0, p1 in itertools.pairwise(cuts)
-            ]
+            [functools.partial(pack, b, panels, p0, p1) for p0, p1 in itertools.pairwise(cuts)]
         )
     return panels.reshape(count * k, PANEL)
 

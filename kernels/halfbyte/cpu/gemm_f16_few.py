@@ -5,13 +5,12 @@ Panels would read 128 bytes here and 128 bytes a row further on, at a third of m
 Instead whole rows of b are added up, sums[r, :] += a[r, p] * b[p, :], with the sums in a cache:
 
     one row of a      one row of b a pass, what follows it in memory fetched ahead
-    two to eight      four rows of b a pass, so that each sum is loaded and stored a quarter as often
+    two to eight      four rows of b a pass: each sum is loaded and stored a quarter as often
 
 Why not four rows of b for one row of a: several streams, 0.86 of the read loop's rate, not 0.95.
 """
 
 from halfbyte.cpu.compile import inlined, inner
-from halfbyte.cpu.gemm_f16_strips import AHEAD
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.simd import (
     HALF,
@@ -32,6 +31,7 @@ from halfbyte.cpu.simd import (
 )
 
 FEW_ROWS = 8
+AHEAD = 8192
 
 
 @inlined

@@ -7,7 +7,7 @@
 
 With a few rows, reading b from memory is all that takes time. Packed, the panels are one stream.
 Contiguous along n, `gemm_f16_few.py` reads b in address order (`swept`). Contiguous along k (the
-weights (n, k) of a layer), KC is 32: a block is transposed as it arrives, used and forgotten; 16
+weights (n, k) of a layer), KC is 64: a block is transposed as it arrives, used and forgotten; 16
 columns at a time (`slim`) if its rows in memory share their sets of the L1 cache.
 """
 
@@ -114,7 +114,14 @@ def multiply_narrow(isa, a, b, single, request_array, task, scratch):
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
     request = read_request(request_array)
-    product0, product1, row0, row1, column0, column1 = task[0], task[1], task[2], task[3], task[4], task[5]
+    product0, product1, row0, row1, column0, column1 = (
+        task[0],
+        task[1],
+        task[2],
+        task[3],
+        task[4],
+        task[5],
+    )
     k = a.shape[1]
     c = c_of(request, row0, column0)
     out = out_of(request, single, row0, column0)

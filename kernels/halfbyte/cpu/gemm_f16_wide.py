@@ -106,7 +106,14 @@ def multiply_wide(isa, a, b, single, request_array, task, scratch):
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
     request = read_request(request_array)
-    product0, product1, row0, row1, column0, column1 = task[0], task[1], task[2], task[3], task[4], task[5]
+    product0, product1, row0, row1, column0, column1 = (
+        task[0],
+        task[1],
+        task[2],
+        task[3],
+        task[4],
+        task[5],
+    )
     k = a.shape[1]
     c = c_of(request, row0, column0)
     out = out_of(request, single, row0, column0)

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring FP16 operands into the layouts that the register tiles read.
 
-    b: panels of PANEL = 64 columns, one row of 128 bytes (FP16) or 256 bytes (FP32) a step of k
+b: panels of PANEL = 64 columns, one row of 128 bytes (FP16) or 256 bytes (FP32) a step of k
 
-         j .. j + 63
-       +-------------+  p = 0
-       |             |  p = 1         a column that b does not have is zero
-       +-------------+
+     j .. j + 63
+   +-------------+  p = 0
+   |             |  p = 1         a column that b does not have is zero
+   +-------------+
 
-    a: FP32 rows, contiguous along k, whole tiles of TILE_ROWS rows; a row that a lacks is zero
+a: FP32 rows, contiguous along k, whole tiles of TILE_ROWS rows; a row that a lacks is zero
 
-       +------- k -------+----+
-       | row 0           |    |  64 bytes or more of padding: the rows of a tile
-       | row 1           |    |  must not fall into the same sets of the L1 cache
-       |  ...            |    |
+   +------- k -------+----+
+   | row 0           |    |  64 bytes or more of padding: the rows of a tile
+   | row 1           |    |  must not fall into the same sets of the L1 cache
+   |  ...            |    |
 """
 
 from halfbyte.cpu.compile import i64, inlined, inner, kernel, shared, u16_2d, u16_3d
@@ -35,7 +35,9 @@ from halfbyte.cpu.simd import (
 )
 
 TILE_ROWS = 6
-AHEAD = 256  # bytes that a transpose fetches ahead in each row of weights (n, k); half or twice loses
+AHEAD = (
+    256  # bytes that a transpose fetches ahead in each row of weights (n, k); half or twice loses
+)
 
 
 @inner

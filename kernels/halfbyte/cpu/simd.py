@@ -18,9 +18,9 @@ each vector a register. The same six lines compile to ymm or zmm code, or to pla
 type of the first argument.
 
 Everything else works on one vector at a time (`VectorType`): loads and stores, FP16 (HALF)
-converted to FP32 and back, arithmetic with Python's operators, comparisons and `select`. Memory is named by integer
-byte addresses: pointers that kernels can do arithmetic on. Nothing is aligned unless its name
-says so. `..._part` loads and stores only the first `count` lanes.
+converted to FP32 and back, arithmetic with Python's operators, comparisons and `select`. Memory
+is named by integer byte addresses: pointers that kernels can do arithmetic on. Nothing is aligned
+unless it says so. `..._part` loads and stores only the first `count` lanes.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def _shuffle(builder, x, y, lanes):
 
 def _splat(builder, scalar, lanes):
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-    return _shuffle(builder, builder.insert_element(undefined, scalar, I32(0)), undefined, [0] * lanes)
+    return _shuffle(
+        builder, builder.insert_element(undefined, scalar, I32(0)), undefined, [0] * lanes
+    )
 
 
 def _constant(value, lanes, element=I32):
@@ -387,7 +389,12 @@ def tile_fma(typingctx, isa, tile, a, a_row, b, kind):
         _, tile_value, row, a_row, b_address, _ = args
         vector = ir.VectorType(_MEMORY[kind.element], tile.lanes)
         columns = [
-            _read(builder, isa.isa, kind, _load(builder, b_address, vector, v * kind.size * tile.lanes))
+            _read(
+                builder,
+                isa.isa,
+                kind,
+                _load(builder, b_address, vector, v * kind.size * tile.lanes),
+            )
             for v in range(tile.vectors)
         ]
         for r in range(tile.rows):
@@ -598,7 +605,11 @@ def transpose_words(typingctx, isa, blocks, source, source_stride, target, targe
                 [lane for eight in half for lane in eight]
                 for half in (joined[: 2 * count], joined[2 * count :])
             ]
-            rows = [_shuffle(builder, x, y, half) for half in halves for x, y in zip(*groups)]
+            rows = [
+                _shuffle(builder, x, y, half)
+                for half in halves
+                for x, y in zip(*groups, strict=True)
+            ]
         else:
             (rows,) = groups
         columns = [target_row]

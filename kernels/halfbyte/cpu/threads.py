@@ -26,7 +26,11 @@ _workers = 0
 def _default() -> int:
     asked = os.environ.get("HALFBYTE_NUM_THREADS")
     if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     if not asked.isdecimal() or int(asked) < 1:
         msg = f"HALFBYTE_NUM_THREADS: got {asked!r}; need a positive integer"
         raise ValueError(msg)
@@ -56,7 +60,7 @@ def _work() -> None:
 def _run(task: Callable[[], None], done: queue.SimpleQueue[BaseException | None]) -> None:
     try:
         task()
-    except BaseException as error:  # noqa: BLE001 (the caller of `run` raises it)
+    except BaseException as error:
         done.put(error)
     else:
         done.put(None)
