@@ -4,9 +4,8 @@
 alpha * acc, + beta * c, + bias, activation, cast, each step rounded (rule 1).
 """
 
-from halfbyte.cpu.activations import NONE, activate
+from halfbyte.cpu.activations import activate
 from halfbyte.cpu.compile import inlined, inner
-from halfbyte.cpu.matrices import Steps
 from halfbyte.cpu.pack import widen_row
 from halfbyte.cpu.simd import (
     HALF,
@@ -16,23 +15,11 @@ from halfbyte.cpu.simd import (
     load,
     load_part,
     load_scalar,
-    single_from_bits,
     splat,
     store,
     store_part,
     store_scalar,
 )
-
-
-@inner
-def steps_of(request, column, line):
-    """The epilogue of the columns from this one on."""
-    alpha, beta = single_from_bits(request.alpha), single_from_bits(request.beta)
-    bias = request.bias
-    if bias != 0:
-        bias += 4 * column
-    plain = alpha == 1 and request.c == 0 and bias == 0 and request.activation == NONE
-    return Steps(plain, alpha, beta, bias, request.activation, line)
 
 
 @inlined

@@ -14,21 +14,11 @@ columns at a time (`slim`) if its rows in memory share their sets of the L1 cach
 import numpy as np
 
 from halfbyte.cpu.compile import f32_2d, i64_1d, inlined, kernel, u8_1d, u16_2d
-from halfbyte.cpu.epilogue import finish_rows, steps_of
+from halfbyte.cpu.epilogue import finish_rows
 from halfbyte.cpu.gemm_f16_few import sweep
 from halfbyte.cpu.gemm_f16_strips import strip
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.matrices import (
-    Matrix,
-    Operand,
-    address,
-    aligned,
-    c_of,
-    moved,
-    operand_of,
-    out_of,
-    read_request,
-)
+from halfbyte.cpu.matrices import product_of
 from halfbyte.cpu.pack import a_row_bytes, pack_panel, scratch_layout, widen_a
 from halfbyte.cpu.simd import (
     HALF,
@@ -67,10 +57,11 @@ def slim_strip(isa, rows, first, k, a, a_row, b, b_row, c, c_row):
 
 
 @inlined
-def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, slim, swept, memory):
-    """rows x columns of C by the loops of this file's head."""
+def multiply(isa, x, kc, slim, swept):
+    """Part x of a product by the loops of this file's head."""
+    a, b, c, out, steps, rows, columns, k = x.a, x.b, x.c, x.out, x.steps, x.rows, x.columns, x.k
     done = columns // PANEL * PANEL if swept else 0
-    sums, panel_half, a_single, _ = scratch_layout(memory, rows, max(PANEL, done), k, kc)
+    sums, panel_half, a_single, _ = scratch_layout(x.memory, rows, max(PANEL, done), k, kc)
     a_row = a_row_bytes(k)
     widen_a(isa, a.at, a.row, a.column, rows, k, a_single, panel_half)
     if swept:
@@ -107,38 +98,13 @@ def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, slim, swept, memory
                 i += height
 
 
-# a, b or its panels, FP32 out (or an empty array), request; the task: products, rows and columns
-# (from a multiple of 64) from .. to, KC, slim, swept; scratch.
+# a, b or its panels, FP32 out (or an empty array), Request, task, scratch. The task: products,
+# rows and columns, each from .. to, and KC, slim, swept.
 @kernel(u16_2d, u16_2d, f32_2d, i64_1d, i64_1d, u8_1d)
-def multiply_narrow(isa, a, b, single, request_array, task, scratch):
+def multiply_narrow(isa, a, b, single, request, task, scratch):
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
-    request = read_request(request_array)
-    product0, product1, row0, row1, column0, column1 = (
-        task[0],
-        task[1],
-        task[2],
-        task[3],
-        task[4],
-        task[5],
-    )
-    k = a.shape[1]
-    c = c_of(request, row0, column0)
-    out = out_of(request, single, row0, column0)
-    b_part = operand_of(request, b, k, column0)
-    a_at = address(a) + row0 * a.strides[0]
-    memory = aligned(address(scratch))
-    steps = steps_of(request, column0, memory)
-    for t in range(product0, product1):
-        multiply(
-            isa,
-            Matrix(a_at + t * request.a_next, a.strides[0], a.strides[1], True),
-            Operand(
-                b_part.at + t * request.b_next, b_part.row, b_part.column, b_part.panel,
-                b_part.packed,
-            ),
-            moved(c, t * request.c_next),
-            moved(out, t * request.out_next),
-            row1 - row0, column1 - column0, k, steps, task[6], task[7] != 0, task[8] != 0, memory,
-        )  # fmt: skip
+    for t in range(task[0], task[1]):
+        x = product_of(request, task, t, a, b, single, scratch)
+        multiply(isa, x, task[6], task[7] != 0, task[8] != 0)
     leave_default_rounding(before)

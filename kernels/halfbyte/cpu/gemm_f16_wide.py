@@ -12,20 +12,10 @@ A later k-block goes on from the FP32 sums that the earlier one left.
 """
 
 from halfbyte.cpu.compile import f32_2d, i64_1d, inlined, kernel, u8_1d, u16_2d
-from halfbyte.cpu.epilogue import finish_rows, steps_of
+from halfbyte.cpu.epilogue import finish_rows
 from halfbyte.cpu.gemm_f16_strips import strip
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.matrices import (
-    Matrix,
-    Operand,
-    address,
-    aligned,
-    c_of,
-    moved,
-    operand_of,
-    out_of,
-    read_request,
-)
+from halfbyte.cpu.matrices import product_of
 from halfbyte.cpu.pack import (
     TILE_ROWS,
     a_row_bytes,
@@ -68,16 +58,17 @@ def wide_strip(isa, first, k, a, a_row, b, c, c_row, columns):
 
 
 @inlined
-def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, mc, memory):
-    """rows x columns of C by the loops of this file's head."""
-    sums, panel_half, a_single, panel_single = scratch_layout(memory, min(mc, rows), PANEL, k, kc)
+def multiply(isa, x, kc, mc):
+    """Part x of a product by the loops of this file's head."""
+    a, b, out, rows, k = x.a, x.b, x.out, x.rows, x.k
+    sums, panel_half, a_single, panel_single = scratch_layout(x.memory, min(mc, rows), PANEL, k, kc)
     a_row = a_row_bytes(k)
     for i0 in range(0, rows, mc):
         m = min(mc, rows - i0)
         widen_a(isa, a.at + i0 * a.row, a.row, a.column, m, k, a_single, panel_half)
-        for j in range(0, columns, PANEL):
-            n = min(PANEL, columns - j)
-            plain = steps.plain and out.column == 4 and not out.half and n % lanes_of(isa) == 0
+        for j in range(0, x.columns, PANEL):
+            n = min(PANEL, x.columns - j)
+            plain = x.steps.plain and out.column == 4 and not out.half and n % lanes_of(isa) == 0
             for p in range(0, max(k, 1), kc):
                 depth = min(kc, k - p)
                 first, last = p == 0, p + kc >= k
@@ -96,41 +87,16 @@ def multiply(isa, a, b, c, out, rows, columns, k, steps, kc, mc, memory):
                     wide_strip(isa, first, depth, a_at, a_row, panel_single, c_at, c_row, n)
                     if last and not direct:
                         valid = min(TILE_ROWS, m - i)
-                        finish_rows(isa, c_at, c_row, valid, n, c, out, i0 + i, j, steps)
+                        finish_rows(isa, c_at, c_row, valid, n, x.c, out, i0 + i, j, x.steps)
 
 
-# a, b or its panels, FP32 out (or an empty array), request; the task: products, rows and columns
-# (from a multiple of 64) from .. to, KC, MC; scratch.
+# a, b or its panels, FP32 out (or an empty array), Request, task, scratch. The task: products,
+# rows and columns, each from .. to, and KC, MC.
 @kernel(u16_2d, u16_2d, f32_2d, i64_1d, i64_1d, u8_1d)
-def multiply_wide(isa, a, b, single, request_array, task, scratch):
+def multiply_wide(isa, a, b, single, request, task, scratch):
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
-    request = read_request(request_array)
-    product0, product1, row0, row1, column0, column1 = (
-        task[0],
-        task[1],
-        task[2],
-        task[3],
-        task[4],
-        task[5],
-    )
-    k = a.shape[1]
-    c = c_of(request, row0, column0)
-    out = out_of(request, single, row0, column0)
-    b_part = operand_of(request, b, k, column0)
-    a_at = address(a) + row0 * a.strides[0]
-    memory = aligned(address(scratch))
-    steps = steps_of(request, column0, memory)
-    for t in range(product0, product1):
-        multiply(
-            isa,
-            Matrix(a_at + t * request.a_next, a.strides[0], a.strides[1], True),
-            Operand(
-                b_part.at + t * request.b_next, b_part.row, b_part.column, b_part.panel,
-                b_part.packed,
-            ),
-            moved(c, t * request.c_next),
-            moved(out, t * request.out_next),
-            row1 - row0, column1 - column0, k, steps, task[6], task[7], memory,
-        )  # fmt: skip
+    for t in range(task[0], task[1]):
+        x = product_of(request, task, t, a, b, single, scratch)
+        multiply(isa, x, task[6], task[7])
     leave_default_rounding(before)

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from halfbyte.cpu.activations import NONE
 from halfbyte.cpu.compile import inlined, inner
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.simd import single_from_bits
 
 CACHE_LINE = 64
 
@@ -53,6 +55,20 @@ REQUEST = (
 Request = NamedTuple("Request", [(name, int) for name in REQUEST])
 
 
+class Product(NamedTuple):
+    """One task's part of one product: rows x columns of C."""
+
+    a: Matrix
+    b: Operand
+    c: Matrix
+    out: Matrix
+    steps: Steps
+    rows: int
+    columns: int
+    k: int
+    memory: int  # scratch: an address on a cache line
+
+
 @inlined
 def address(array):
     """Where an array starts, or 0 if it is empty."""
@@ -60,50 +76,47 @@ def address(array):
 
 
 @inlined
-def aligned(address):
-    """The next address that is a multiple of a cache line."""
-    return (address + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+def moved(at, offset):
+    """An address so many bytes on; none stays none."""
+    return at + offset if at != 0 else 0
 
 
 @inner
-def read_request(array):
-    """The array's integers by name."""
-    return Request(
-        array[0], array[1], array[2], array[3], array[4], array[5], array[6], array[7],
-        array[8], array[9], array[10], array[11], array[12], array[13], array[14], array[15],
+def product_of(request, task, t, a, b, single, scratch):
+    """The task's part of product t of the batch.
+
+    b is plain, or its panels one below the other; single is the FP32 result, or empty. The task
+    says rows and columns, from .. to, in its elements 2 - 5; columns start at a multiple of 64.
+    """
+    r = Request(
+        request[0], request[1], request[2], request[3], request[4], request[5],
+        request[6], request[7], request[8], request[9], request[10], request[11],
+        request[12], request[13], request[14], request[15],
     )  # fmt: skip
+    row, column, k = task[2], task[4], a.shape[1]
+    a_row, a_column = a.strides
+    a_part = Matrix(address(a) + t * r.a_next + row * a_row, a_row, a_column, True)
 
+    b_row, b_column = b.strides
+    panel = k * b_row if r.packed != 0 else PANEL * b_column
+    b_at = address(b) + t * r.b_next + column // PANEL * panel
+    b_part = Operand(b_at, b_row, b_column, panel, r.packed != 0)
 
-@inner
-def c_of(request, row, column):
-    """The matrix c from (row, column) on, if there is one."""
-    at = request.c
-    if at != 0:
-        at += row * request.c_row + column * request.c_column
-    return Matrix(at, request.c_row, request.c_column, request.c_half != 0)
+    c_at = moved(r.c, t * r.c_next + row * r.c_row + column * r.c_column)
+    c_part = Matrix(c_at, r.c_row, r.c_column, r.c_half != 0)
 
+    half = r.out != 0
+    out_row = r.out_row if half else single.strides[0]
+    out_column = r.out_column if half else single.strides[1]
+    out_at = r.out if half else address(single)
+    out_at += t * r.out_next + row * out_row + column * out_column
+    out_part = Matrix(out_at, out_row, out_column, half)
 
-@inner
-def out_of(request, single, row, column):
-    """Where the result goes from (row, column) on."""
-    if request.out != 0:
-        at = request.out + row * request.out_row + column * request.out_column
-        return Matrix(at, request.out_row, request.out_column, True)
-    row_stride, column_stride = single.strides
-    at = address(single) + row * row_stride + column * column_stride
-    return Matrix(at, row_stride, column_stride, False)
-
-
-@inner
-def operand_of(request, b, k, column):
-    """b from this column, a multiple of 64, on: plain, or its panels one below the other."""
-    at, packed = address(b), request.packed != 0
-    row, column_stride = b.strides
-    panel = k * row if packed else PANEL * column_stride
-    return Operand(at + column // PANEL * panel, row, column_stride, panel, packed)
-
-
-@inlined
-def moved(x, offset):
-    """The same matrix, so many bytes on; none stays none."""
-    return Matrix(x.at + offset if x.at != 0 else 0, x.row, x.column, x.half)
+    alpha, beta = single_from_bits(r.alpha), single_from_bits(r.beta)
+    bias = moved(r.bias, 4 * column)
+    memory = (address(scratch) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    plain = alpha == 1 and c_at == 0 and bias == 0 and r.activation == NONE
+    steps = Steps(plain, alpha, beta, bias, r.activation, memory)
+    return Product(
+        a_part, b_part, c_part, out_part, steps, task[3] - row, task[5] - column, k, memory
+    )
