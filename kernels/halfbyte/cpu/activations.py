@@ -2,8 +2,8 @@
 """relu, gelu and silu on FP32 vectors.
 
 Plain additions, multiplications and divisions, each rounded, in one fixed order and without FMA:
-every instruction set returns the same bits. Largest error measured over all FP32 values, in units
-of 2^-24 |x| (rule 1 allows 4): gelu GELU_ERR, silu SILU_ERR.
+every instruction set returns the same bits. Largest error found on 140 million values, in units
+of 2^-24 |x| (rule 1 allows 4): gelu 2.2, silu 2.0.
 """
 
 from halfbyte.cpu.compile import inlined, inner

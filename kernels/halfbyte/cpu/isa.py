@@ -4,7 +4,7 @@
 An `Isa` is a row of a table: a name, how many FP32 lanes its vectors have, how many vector
 registers there are, and which instructions exist beside plain arithmetic. It is a Python object
 that Numba sees as a value of its own type (`IsaType`), so a kernel that takes it as its first
-argument is compiled once for each, and the vector operations of `simd.py` read from that type
+argument is compiled once for each, and the vector operations of `simd` read from that type
 what to emit. Nothing else in a kernel knows the instruction set.
 
 The Isa follows what LLVM is told to compile for (`NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES`; the host
@@ -44,7 +44,7 @@ class IsaType(types.Type):
 
 
 class Isa:
-    """One instruction set: what the register tiles and vectors of `simd.py` are made of."""
+    """One instruction set: what the register tiles and vectors of `simd` are made of."""
 
     def __init__(
         self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, block: int
@@ -75,7 +75,7 @@ class Isa:
 @functools.cache
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors and register tiles as Numba types: the only place that writes LLVM IR.
+
+The idea in twenty lines. A CPU has 16 or 32 vector registers; a matrix product is fast when the
+corner of C that it works on, a *tile* of `rows` x `vectors`, stays in them while k runs. C
+compilers reach that with intrinsics, one source for each instruction set. Here the tile is a
+value, and its size is its Numba type:
+
+    acc = tile_zero(isa, shape)                       # rows x vectors registers, all +0
+    for p in range(k):
+        acc = tile_fma(isa, acc, a, a_row, b, kind)   # rows broadcasts, vectors loads, r*v FMAs
+    tile_store(acc, c, c_row)
+
+`isa` and `shape` hold nothing at run time: Numba looks at their types when it compiles the call,
+and the functions of this package, its *intrinsics*, unroll the tile into LLVM vector instructions
+for exactly that size. LLVM sees one aggregate of vectors going round the loop, splits it, and
+gives each vector a register. The same lines compile to ymm or zmm code, or to plain SSE, by the
+type of the first argument.
+
+Everything else works on one vector at a time: loads and stores, FP16 (HALF) converted to FP32 and
+back, arithmetic with Python's operators, comparisons and `select`. Memory is named by integer
+byte addresses: pointers that kernels can do arithmetic on. Nothing is aligned unless it says so.
+`..._part` loads and stores only the first `count` lanes.
+
+How to read an intrinsic. Its body runs while Numba compiles a call, and its arguments are the
+*types* of the call's arguments; `isa.isa` is the Isa that an IsaType stands for. It returns two
+things: the signature, written `result(argument, ...)`, and `codegen`, which Numba calls to emit
+the call's instructions. `codegen` gets the arguments once more, as LLVM values (`args`), appends
+to the caller's code through `builder`, and returns the LLVM value of the result.
+
+    types.py         vectors, tiles, shapes and kinds of memory, as Numba types
+    emit.py          what several intrinsics emit: loads, conversions, masks, FMA
+    tiles.py         register tiles
+    vectors.py       one vector, or one value, at a time
+    transpose.py     square blocks of 16-bit values
+    environment.py   the rounding mode, and the order of streamed stores
+"""
+
+from halfbyte.cpu.simd.environment import (
+    enter_default_rounding,
+    finish_streaming,
+    leave_default_rounding,
+)
+from halfbyte.cpu.simd.tiles import (
+    narrowed,
+    shape_columns,
+    tile_fma,
+    tile_load,
+    tile_prefetch,
+    tile_shape,
+    tile_store,
+    tile_zero,
+)
+from halfbyte.cpu.simd.transpose import block_of, transpose_words
+from halfbyte.cpu.simd.types import HALF, SINGLE
+from halfbyte.cpu.simd.vectors import (
+    copy_bytes,
+    kind_bytes,
+    lanes_of,
+    load,
+    load_part,
+    load_scalar,
+    magnitude,
+    multiply_add,
+    power_of_two,
+    prefetch_line,
+    select,
+    single_from_bits,
+    splat,
+    store,
+    store_part,
+    store_scalar,
+    stream,
+    zero_bytes,
+)
+
+__all__ = [
+    "HALF",
+    "SINGLE",
+    "block_of",
+    "copy_bytes",
+    "enter_default_rounding",
+    "finish_streaming",
+    "kind_bytes",
+    "lanes_of",
+    "leave_default_rounding",
+    "load",
+    "load_part",
+    "load_scalar",
+    "magnitude",
+    "multiply_add",
+    "narrowed",
+    "power_of_two",
+    "prefetch_line",
+    "select",
+    "shape_columns",
+    "single_from_bits",
+    "splat",
+    "store",
+    "store_part",
+    "store_scalar",
+    "stream",
+    "tile_fma",
+    "tile_load",
+    "tile_prefetch",
+    "tile_shape",
+    "tile_store",
+    "tile_zero",
+    "transpose_words",
+    "zero_bytes",
+]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Numba types of vectors, tiles, shapes and kinds of memory, and what LLVM holds for each.
+
+A Numba type with another name is another type, for which callers are compiled once more: so a
+name holds everything that the emitted code depends on.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.imputils import lower_constant
+from numba.extending import models, register_model
+
+# LLVM's scalar types. Called with a number, an integer type makes a constant: I64(8).
+BOOL, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F16, F32 = ir.HalfType(), ir.FloatType()
+
+
+class VectorType(types.Type):
+    """`lanes` values in one register: 'f32', or 'mask' (what a comparison gives)."""
+
+    def __init__(self, element: str, lanes: int) -> None:
+        self.element, self.lanes = element, lanes
+        super().__init__(name=f"Vector({element} x {lanes})")
+
+    @property
+    def ir(self) -> ir.VectorType:
+        return ir.VectorType({"f32": F32, "mask": BOOL}[self.element], self.lanes)
+
+
+class TileType(types.Type):
+    """rows x vectors FP32 registers."""
+
+    def __init__(self, rows: int, vectors: int, lanes: int) -> None:
+        self.rows, self.vectors, self.lanes = rows, vectors, lanes
+        super().__init__(name=f"Tile({rows} x {vectors} x {lanes})")
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(F32, self.lanes)
+
+    @property
+    def ir(self) -> ir.ArrayType:
+        """Row by row: vector v of row r has the index r * vectors + v."""
+        return ir.ArrayType(self.vector, self.rows * self.vectors)
+
+
+class ShapeType(types.Type):
+    """The size of a tile; holds nothing at run time."""
+
+    def __init__(self, rows: int, vectors: int) -> None:
+        self.rows, self.vectors = rows, vectors
+        super().__init__(name=f"Shape({rows} x {vectors})")
+
+
+class KindType(types.Type):
+    """What FP32 values are in memory, 'f16' or 'f32'; holds nothing at run time."""
+
+    def __init__(self, element: str) -> None:
+        self.element = element
+        self.size = {"f16": 2, "f32": 4}[element]
+        super().__init__(name=f"Kind({element})")
+
+    def ir(self, lanes: int) -> ir.VectorType:
+        """What is loaded and stored. Halves are bits here: not every CPU has registers of them."""
+        return ir.VectorType({"f16": I16, "f32": F32}[self.element], lanes)
+
+
+class Kind:
+    """A value of a KindType, for kernels to name. Numba asks it for its type by this attribute."""
+
+    def __init__(self, element: str) -> None:
+        self._numba_type_ = KindType(element)
+
+
+HALF, SINGLE = Kind("f16"), Kind("f32")
+
+
+# A Numba type's data model says which LLVM type its values have.
+@register_model(VectorType)
+@register_model(TileType)
+class _InRegisters(models.PrimitiveModel):
+    def __init__(self, manager, typ) -> None:
+        super().__init__(manager, typ, typ.ir)
+
+
+@register_model(ShapeType)
+@register_model(KindType)
+class _Nothing(models.OpaqueModel):
+    """A null pointer that nobody reads: LLVM removes it."""
+
+
+@lower_constant(KindType)
+def _lower_kind(context, builder, typ, value):
+    """HALF and SINGLE are global variables to a kernel, which Numba compiles in as constants."""
+    return context.get_dummy_value()
