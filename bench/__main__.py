@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import ROOT, machine, picture, rows, table
+from bench import ROOT, machine, picture, readme, rows, table
 from bench.contenders import Contest, Effort
 from bench.rows import Headline, Result
 
@@ -38,7 +38,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="rows whose name matches")
     parser.add_argument("--rounds", type=int, help="rounds of each row")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: bench-out/")
-    parser.add_argument("--record", action="store_true", help="default DIR: bench/results/...")
+    parser.add_argument("--record", action="store_true", help="to bench/results/... and README")
     chosen = parser.parse_args(argv)
     unknown = set(chosen.operations) - {*rows.OPERATIONS, "all"}
     if unknown:
@@ -93,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("", table.summary(headlines), sep="\n")
     place = chosen.out or _default_place(described, chosen.isa, record=chosen.record)
     _write(place, described, results, headlines)
+    if chosen.record and not chosen.isa:
+        readme.update(place, described, results)
     wrong = [
         f"{result.row.name}: {entry.contender}"
         for result in results

@@ -135,7 +135,7 @@ def markdown(
         goals = [(*_goals(line), line) for line in headlines]
         lines += [
             "",
-            *_table(
+            *markdown_table(
                 ["what", "figure", "must", "dream", "reached"],
                 [
                     [line.what, _with_unit(line), must, dream, line.reached]
@@ -152,7 +152,7 @@ def markdown(
             for entry in result.entries:
                 name = f"{result.row.title} ({result.row.threads})"
                 body.append([name, entry.contender, *cells(result, entry)])
-        lines += _table(["row (threads)", "contender", *COLUMNS], body)
+        lines += markdown_table(["row (threads)", "contender", *COLUMNS], body)
     return "\n".join(lines) + "\n"
 
 
@@ -183,6 +183,6 @@ def _with_unit(line: Headline) -> str:
     return f"{line.figure:.3g} {line.unit}".rstrip()
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in body]
     return ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *escaped]]
