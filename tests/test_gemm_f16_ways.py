@@ -15,7 +15,17 @@ from halfbyte.cpu import blocking
 from halfbyte.cpu import gemm_f16 as host
 from halfbyte_reference import gemm_f16
 from halfbyte_reference.inputs import halves
-from strategies import GemmCase, epilogues, few_rows, gemm_cases, layouts, sizes, thread_counts
+from strategies import (
+    GemmCase,
+    batches,
+    epilogues,
+    few_rows,
+    gemm_cases,
+    layouts,
+    sizes,
+    small_sizes,
+    thread_counts,
+)
 
 deep = st.sampled_from((1, 63, 64, 65, 255, 257, 300, 513))
 tall = st.sampled_from((95, 96, 97, 383, 385, 400))
@@ -28,7 +38,7 @@ def tiny_machine():
     host.plan.cache_clear()
     with (
         mock.patch.object(blocking, "cache_bytes", return_value=1024),
-        mock.patch.object(host, "_THREADED", 0),
+        mock.patch.object(host, "_THREADED", 1),
     ):
         yield
     host.plan.cache_clear()
@@ -50,6 +60,36 @@ def test_few_rows_streaming_b_have_the_bits_of_the_reference(case, steps, count,
 @given(case=gemm_cases(tall, deep, sizes), steps=epilogues(), count=thread_counts)
 def test_blocks_of_rows_and_k_have_the_bits_of_the_reference(case, steps, count, backend):
     check(case, steps, count, backend)
+
+
+@given(
+    case=gemm_cases(small_sizes, small_sizes, sizes, batches),
+    steps=epilogues(),
+    count=thread_counts,
+)
+def test_batches_split_over_threads_have_the_bits_of_the_reference(case, steps, count, backend):
+    check(case, steps, count, backend)
+
+
+@pytest.mark.parametrize("m", [3, 100])
+@pytest.mark.parametrize("count", [2, 3, 5, 7])
+@pytest.mark.parametrize("out_dtype", [np.float16, np.float32])
+def test_threads_share_a_batch(m, count, out_dtype, backend):
+    a, b, c = halves((5, m, 20), 1), halves((5, 20, 70), 2), halves((5, m, 70), 3)
+    with tiny_machine(), threads(count):
+        got = backend.gemm_f16(a, b, beta=0.5, c=c, out_dtype=out_dtype)
+    assert_same_bits(got, gemm_f16(a, b, beta=0.5, c=c, out_dtype=out_dtype), backend)
+
+
+@pytest.mark.parametrize("shape", [(385, 5, 70), (773, 300, 130), (1000, 65, 33)], ids=str)
+@pytest.mark.parametrize("out_dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_blocks_of_rows_have_the_bits_of_the_reference(shape, out_dtype, count, backend):
+    m, k, n = shape
+    a, b = halves((m, k), 1), halves((k, n), 2)
+    with tiny_machine(), threads(count):
+        got = backend.gemm_f16(a, b, out_dtype=out_dtype)
+    assert_same_bits(got, gemm_f16(a, b, out_dtype=out_dtype), backend)
 
 
 # Weights (n, k) whose rows lie a multiple of 4 KiB apart are read 16 columns at a time.

@@ -13,10 +13,23 @@ import children
 import halfbyte
 from assertions import assert_same_bits, refuses
 from backends import threads
+from halfbyte.cpu import casts as casts_host
+from halfbyte.cpu import gemm_f16 as gemm_f16_host
 from halfbyte_reference import gemm_f16, to_f16
 from halfbyte_reference.inputs import floats, halves
 
 CALLERS = 8
+
+
+@pytest.fixture(autouse=True)
+def small_products_use_the_pool(monkeypatch):
+    """Threads that cost nothing, or most products here would stay on the calling one."""
+    for module in (gemm_f16_host, casts_host):
+        monkeypatch.setattr(module, "_THREADED", 1)
+    gemm_f16_host.plan.cache_clear()
+    yield
+    gemm_f16_host.plan.cache_clear()
+
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
 

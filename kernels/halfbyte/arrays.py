@@ -54,6 +54,16 @@ def single_bits(x: float) -> int:
     return sign | min(((place + 149) << 23) + steps, 0x7F800000)
 
 
+def bits_to_float(x: np.float32) -> float:
+    """Return x as a float, exactly, in any floating-point mode."""
+    bits = int(x.view(np.uint32))
+    exponent, mantissa = bits >> 23 & 0xFF, bits & 0x7FFFFF
+    if exponent == 0xFF:
+        return float(x)
+    magnitude = math.ldexp(mantissa | (0x800000 if exponent else 0), max(exponent, 1) - 150)
+    return -magnitude if bits >> 31 else magnitude
+
+
 def is_numpy(x: object) -> bool:
     """Whether x is a NumPy array as it stands: what most calls are made with."""
     return type(x) is np.ndarray
@@ -98,21 +108,19 @@ def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
     if isinstance(x, np.ndarray) and not isinstance(x, _REFUSED):
         return x.view(np.ndarray), np
     if not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__"):
-        device = x.__dlpack_device__()[0]
-        if device != _DLPACK_CPU:
-            msg = (
-                f"{function}: {name} is a {_kind(x)} on a device; this version computes on the CPU"
-            )
-            raise TypeError(msg)
         from array_api_compat import array_namespace
 
         try:
-            return np.from_dlpack(x), array_namespace(x)
+            device = x.__dlpack_device__()[0]
+            if device == _DLPACK_CPU:
+                return np.from_dlpack(x), array_namespace(x)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            msg = f"{function}: {name} is a {_kind(x)} with dtype {getattr(x, 'dtype', None)}, "
-            msg += f"which NumPy cannot view: {error}; need NumPy's float16 or float32"
+            msg = f"{function}: {name} is a {_kind(x)} with dtype {getattr(x, 'dtype', None)} that "
+            msg += f"NumPy cannot view: {error}; need float16 or float32 values in plain memory"
             raise TypeError(msg) from error
-    msg = f"{function}: {name} is a {_kind(x)}; need a NumPy or CuPy array, or one with __dlpack__"
+        msg = f"{function}: {name} is a {_kind(x)} on a device; need an array in the CPU's memory"
+        raise TypeError(msg)
+    msg = f"{function}: {name} is a {_kind(x)}; need a NumPy array, or one with __dlpack__"
     raise TypeError(msg)
 
 

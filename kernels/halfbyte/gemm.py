@@ -15,6 +15,7 @@ from halfbyte.arrays import (
     F16,
     F32,
     Array,
+    bits_to_float,
     check_out,
     is_numpy,
     require_dtype,
@@ -160,9 +161,7 @@ def linear(
         msg += f"; need x.shape[-1] == {'k' if packed else 'w.shape[-1]'}"
         raise ValueError(msg)
     shape = (*x.shape[:-1], n)
-    if x_bits not in (8, 16):
-        msg = f"{name}: x_bits is {x_bits!r}; need 8 or 16"
-        raise ValueError(msg)
+    _check_x_bits(name, x_bits)
     dtype = _result_dtype(name, out, out_dtype)
     if out is not None:
         inputs = [("x", x)] + [("w", w)] * (not packed) + [("bias", bias)] * (bias is not None)
@@ -342,7 +341,8 @@ def _checked_factor(name: str, argument: str, value: Any) -> float:
         msg = f"{name}: {argument} is a {type(value).__name__}; need a real number"
         raise TypeError(msg)
     try:
-        number = float(value)
+        # float() of a float32 would flush a subnormal one where the caller's modes say so.
+        number = bits_to_float(value) if isinstance(value, np.float32) else float(value)
     except OverflowError:
         number = math.inf
     bits = single_bits(number)
@@ -372,6 +372,15 @@ def _checked_bias(name: str, bias: Array | None, n: int) -> Array | None:
         msg = f"{name}: bias has shape {bias.shape}; need ({n},)"
         raise ValueError(msg)
     return np.ascontiguousarray(bias, F32)
+
+
+def _check_x_bits(name: str, x_bits: Any) -> None:
+    if not isinstance(x_bits, numbers.Integral):
+        msg = f"{name}: x_bits is a {type(x_bits).__name__}; need 8 or 16"
+        raise TypeError(msg)
+    if x_bits not in (8, 16):
+        msg = f"{name}: x_bits is {x_bits}; need 8 or 16"
+        raise ValueError(msg)
 
 
 def _check_activation(name: str, activation: Any) -> None:

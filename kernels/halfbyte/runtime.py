@@ -12,14 +12,14 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. Results do not depend on it.
+        From 1 to 1024. Results do not depend on it.
 
     Raises
     ------
     TypeError
         `n` is not an integer.
     ValueError
-        `n` is less than 1.
+        `n` is out of range.
     """
     from halfbyte.cpu import threads
 
@@ -28,8 +28,8 @@ def set_num_threads(n: int) -> None:
     except TypeError:
         msg = f"set_num_threads: n is a {type(n).__name__}; need an integer"
         raise TypeError(msg) from None
-    if count < 1:
-        msg = f"set_num_threads: n is {count}; need at least 1"
+    if not 1 <= count <= threads.MOST:
+        msg = f"set_num_threads: n is {count}; need 1 to {threads.MOST}"
         raise ValueError(msg)
     threads.set_num_threads(count)
 

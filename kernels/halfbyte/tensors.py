@@ -28,12 +28,14 @@ class PackedMatrix:
     """
 
     __slots__ = ("_rows", "kind", "shape")
+    __array_ufunc__ = None  # a @ packed is a TypeError, not an array of objects
 
     _rows: np.ndarray[Any, Any]  # panels one below the other: (panels * k, columns of a panel)
     kind: str
     shape: tuple[int, int]
 
     def __init__(self, rows: np.ndarray[Any, Any], shape: tuple[int, int], kind: str) -> None:
+        rows.flags.writeable = False
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "kind", kind)
@@ -50,6 +52,10 @@ class PackedMatrix:
     def nbytes(self) -> int:
         """Bytes held, padding included."""
         return int(self._rows.nbytes)
+
+    def __array__(self, *arguments: object, **options: object) -> np.ndarray[Any, Any]:
+        msg = "PackedMatrix: not an array; need gemm_f16(a, packed) or linear(x, packed)"
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         k, n = self.shape

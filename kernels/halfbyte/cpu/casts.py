@@ -14,6 +14,7 @@ from halfbyte.cpu import casts_kernel as kernels
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
+    from halfbyte.cpu.compile import Kernel
 
 # Elements below which waking a second thread costs more than it brings.
 _THREADED = 1 << 18
@@ -25,7 +26,7 @@ def convert(x: Array, out: Array) -> None:
     shape, x_strides, out_strides = merge_dimensions(x.shape, x.strides, out.strides)
     source, target = (array.__array_interface__["data"][0] for array in (x, out))
     streaming = int(x.nbytes + out.nbytes > blocking.cache_bytes(3))
-    parts = min(threads.get_num_threads(), shape[0]) if x.size >= _THREADED else 1
+    parts = min(threads.get_num_threads(), shape[0], max(1, 2 * x.size // _THREADED))
     cuts = [shape[0] * t // parts for t in range(parts + 1)]
     lengths = np.array(shape, np.int64)
     tasks = []
@@ -34,6 +35,8 @@ def convert(x: Array, out: Array) -> None:
         part[0] = i1 - i0
         tasks.append(
             functools.partial(
+                _run,
+                (x, out),
                 kernel,
                 source + i0 * x_strides[0],
                 np.array(x_strides, np.int64),
@@ -45,6 +48,11 @@ def convert(x: Array, out: Array) -> None:
             )
         )
     threads.run(tasks)
+
+
+def _run(owners: tuple[Array, ...], kernel: Kernel, *arguments: object) -> None:
+    """Call the kernel; the owners of the memory it gets by address live as long as the task."""
+    kernel(*arguments)
 
 
 def merge_dimensions(

@@ -10,11 +10,14 @@ Arguments are trusted: the public functions have checked them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 import numba
 from numba.core import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
 from halfbyte.cpu import isa
@@ -22,10 +25,16 @@ from halfbyte.cpu import isa
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-u16_1d = types.Array(types.uint16, 1, "A")
+# A child forked while another thread compiles would wait for ever for Numba's lock.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
 u16_2d = types.Array(types.uint16, 2, "A")
 u16_3d = types.Array(types.uint16, 3, "A")
-f32_1d = types.Array(types.float32, 1, "A")
 f32_2d = types.Array(types.float32, 2, "A")
 u8_1d = types.Array(types.uint8, 1, "A")
 i64_1d = types.Array(types.int64, 1, "A")
@@ -47,7 +56,9 @@ class Kernel:
     """A compiled function for each Isa. Calling it uses the active one."""
 
     def __init__(self, function: Callable[..., None], signature: tuple[types.Type, ...]) -> None:
-        self._dispatcher = numba.njit(function, error_model="numpy", nogil=True, cache=True)
+        self._dispatcher = numba.njit(function, error_model="numpy", nogil=True)
+        with contextlib.suppress(RuntimeError):  # no place to write: every process compiles anew
+            self._dispatcher.enable_caching()
         self._signature = signature
         self._entries: dict[isa.Isa, Any] = {}
 

@@ -76,8 +76,7 @@ def plan(
     if turned:
         kc = _STREAM_STEPS
     slim = turned and b_column % _L1_WAY == 0
-    width = max(PANEL, columns) if swept else PANEL
-    *_, end = scratch_layout(CACHE_LINE, mc, width, k, kc)
+    *_, end = scratch_layout(CACHE_LINE, mc, k, kc, rows * columns if swept else 0)
     scratch = end + (kc * PANEL * 4 if wide else 0)
     ways = (kc, mc) if wide else (kc, slim, swept)
     kernel = multiply_wide if wide else multiply_narrow
@@ -87,7 +86,9 @@ def plan(
 def _tasks(
     products: int, m: int, n: int, k: int, thread_count: int
 ) -> tuple[tuple[int, int, int, int, int, int], ...]:
-    if thread_count == 1 or products * m * n * max(k, 1) < _THREADED:
+    work = products * m * n * max(k, 1)
+    thread_count = min(thread_count, max(1, 2 * work // _THREADED))
+    if thread_count == 1 or work < _THREADED:
         return ((0, products, 0, m, 0, n),)
     if products >= thread_count:
         cuts = [products * t // thread_count for t in range(thread_count + 1)]
@@ -117,8 +118,7 @@ def _grid(m: int, n: int, thread_count: int) -> tuple[int, int]:
 
 
 class _Local(threading.local):
-    """Scratch memory of each thread: grows to what its largest product needed, at most
-    about a third of the L3 cache."""
+    """Scratch memory of each thread: what its largest product needed, up to the L3 cache's size."""
 
     memory = np.empty(0, np.uint8)
 
@@ -127,6 +127,8 @@ _local = _Local()
 
 
 def _scratch(size: int) -> Array:
+    if size > blocking.cache_bytes(3):  # rare, and not worth keeping
+        return np.empty(size, np.uint8)
     memory = _local.memory
     if memory.size < size:
         memory = _local.memory = np.empty(size, np.uint8)
@@ -161,11 +163,17 @@ def multiply(
         kernel(a, matrix, single, request, tasks[0], _scratch(scratch_size))
     else:
         arguments = a, matrix, single, request
-        run = functools.partial(_run, kernel, arguments, scratch_size)
+        run = functools.partial(_run, (out, c, bias), kernel, arguments, scratch_size)
         threads.run([functools.partial(run, task) for task in tasks])
 
 
-def _run(kernel: Kernel, arguments: tuple[Array, ...], scratch_size: int, task: Array) -> None:
+def _run(
+    owners: tuple[Array | None, ...],  # of the memory that the request names by address
+    kernel: Kernel,
+    arguments: tuple[Array, ...],
+    scratch_size: int,
+    task: Array,
+) -> None:
     kernel(*arguments, task, _scratch(scratch_size))
 
 

@@ -31,7 +31,7 @@ from halfbyte.cpu.simd import (
 )
 
 FEW_ROWS = 8
-AHEAD = 8192
+ROW_AHEAD = 8192
 
 
 @inlined
@@ -39,8 +39,8 @@ def add_row(isa, a, b, sums, columns):
     """sums[:] += a * b[:], for whole panels of columns."""
     shape = tile_shape(isa, 1, 64)
     for j in range(0, columns, PANEL):
-        prefetch_line(b + 2 * j + AHEAD)
-        prefetch_line(b + 2 * j + AHEAD + 64)
+        prefetch_line(b + 2 * j + ROW_AHEAD)
+        prefetch_line(b + 2 * j + ROW_AHEAD + 64)
         for v in range(j, j + PANEL, shape_columns(isa, shape)):
             acc = tile_load(isa, shape, sums + 4 * v, 0)
             tile_store(tile_fma(isa, acc, a, 0, b + 2 * v, HALF), sums + 4 * v, 0)

@@ -61,7 +61,7 @@ def multiply(isa, x, kc, slim, swept):
     """Part x of a product by the loops of this file's head."""
     a, b, c, out, steps, rows, columns, k = x.a, x.b, x.c, x.out, x.steps, x.rows, x.columns, x.k
     done = columns // PANEL * PANEL if swept else 0
-    sums, panel_half, a_single, _ = scratch_layout(x.memory, rows, max(PANEL, done), k, kc)
+    sums, panel_half, a_single, _ = scratch_layout(x.memory, rows, k, kc, rows * done)
     a_row = a_row_bytes(k)
     widen_a(isa, a.at, a.row, a.column, rows, k, a_single, panel_half)
     if swept:

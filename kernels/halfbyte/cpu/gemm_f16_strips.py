@@ -19,7 +19,7 @@ from halfbyte.cpu.simd import (
 # How far ahead of a packed panel to fetch: its stream comes from memory when there are few rows.
 # Of the read loop's rate, one row (Zen 5): 0.90 without, 0.98 at 4 KiB, 0.94 at 8 and at 16. One
 # line of the two in a row is enough: the hardware fetches its neighbour.
-AHEAD = 4096
+PANEL_AHEAD = 4096
 
 
 @inner
@@ -34,7 +34,7 @@ def strip(isa, shape, kind, first, k, a, a_row, b, b_row, c, c_row, columns):
         at, bt = a, b + kind_bytes(kind) * j
         for _ in range(k):
             if kind_bytes(kind) == 2:  # widened panels are in the cache
-                prefetch_line(bt + AHEAD)
+                prefetch_line(bt + PANEL_AHEAD)
             acc = tile_fma(isa, acc, at, a_row, bt, kind)
             at += 4
             bt += b_row

@@ -35,9 +35,8 @@ from halfbyte.cpu.simd import (
 )
 
 TILE_ROWS = 6
-AHEAD = (
-    256  # bytes that a transpose fetches ahead in each row of weights (n, k); half or twice loses
-)
+# Bytes that a transpose fetches ahead in each row of weights (n, k); half or twice as many lose.
+TRANSPOSE_AHEAD = 256
 
 
 @inner
@@ -113,7 +112,7 @@ def pack_panel(isa, b, k_stride, n_stride, rows, columns, width, target):
     if n_stride == 2 or columns == 1:
         copy_rows(b, k_stride, target, rows, columns)
     elif k_stride == 2:
-        transpose_rows(isa, b, n_stride, target, rows, columns, AHEAD)
+        transpose_rows(isa, b, n_stride, target, rows, columns, TRANSPOSE_AHEAD)
     else:
         for p in range(rows):
             for j in range(columns):
@@ -134,7 +133,9 @@ def widen_a(isa, a, row_stride, k_stride, rows, k, target, block):
             m = min(PANEL, rows - i)
             for p in range(0, k, PANEL):
                 steps = min(PANEL, k - p)
-                transpose_rows(isa, a + 2 * i + p * k_stride, k_stride, block, m, steps, AHEAD)
+                transpose_rows(
+                    isa, a + 2 * i + p * k_stride, k_stride, block, m, steps, TRANSPOSE_AHEAD
+                )
                 at = target + i * target_stride + 4 * p
                 widen_rows(isa, block, PANEL * 2, at, target_stride, m, steps)
     else:
@@ -147,12 +148,12 @@ def widen_a(isa, a, row_stride, k_stride, rows, k, target, block):
 
 
 @shared
-def scratch_layout(memory, rows, columns, k, kc):
-    """Addresses of the sums of a block, b's panel in FP16, a in FP32, b's panel in FP32, from an
-    aligned address on. The first row of memory is the epilogue's."""
+def scratch_layout(memory, rows, k, kc, swept_sums):
+    """Addresses of the sums of a block (of all columns, if so many are swept), b's panel in FP16,
+    a in FP32, b's panel in FP32, from an aligned address on. The first row is the epilogue's."""
     height = (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
     sums = memory + PANEL * 4
-    panel_half = sums + height * columns * 4
+    panel_half = sums + max(height * PANEL, (swept_sums + 15) // 16 * 16) * 4
     a_single = panel_half + max(kc, PANEL) * PANEL * 2
     return sums, panel_half, a_single, a_single + height * a_row_bytes(k)
 

@@ -8,6 +8,8 @@ number of threads never shows in the bits.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import os
 import queue
 import threading
@@ -16,23 +18,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    Tasks = collections.deque[Callable[[], None]]
+    Results = queue.SimpleQueue[BaseException | None]
+
+MOST = 1024  # threads; more than any machine's is a mistake
+
 _count: int | None = None
 _lock = threading.Lock()
-_jobs: queue.SimpleQueue[tuple[Callable[[], None], queue.SimpleQueue[BaseException | None]]]
+_jobs: queue.SimpleQueue[tuple[Tasks, Results]]
 _jobs = queue.SimpleQueue()
 _workers = 0
 
 
 def _default() -> int:
     asked = os.environ.get("HALFBYTE_NUM_THREADS")
-    if asked is None:
+    if not asked:
         return (
             len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-    if not asked.isdecimal() or int(asked) < 1:
-        msg = f"HALFBYTE_NUM_THREADS: got {asked!r}; need a positive integer"
+    if not (asked.isdecimal() and 1 <= int(asked) <= MOST):
+        msg = f"HALFBYTE_NUM_THREADS: got {asked!r}; need an integer from 1 to {MOST}"
         raise ValueError(msg)
     return int(asked)
 
@@ -54,47 +61,61 @@ def set_num_threads(n: int) -> None:
 def _work() -> None:
     jobs = _jobs
     while True:
-        _run(*jobs.get())
+        _take(*jobs.get())
 
 
-def _run(task: Callable[[], None], done: queue.SimpleQueue[BaseException | None]) -> None:
-    try:
-        task()
-    except BaseException as error:
+def _take(waiting: Tasks, done: Results) -> None:
+    """Run tasks of one call until none waits."""
+    while True:
+        try:
+            task = waiting.popleft()
+        except IndexError:
+            return
+        error = None
+        try:
+            task()
+        except BaseException as raised:
+            error = raised
         done.put(error)
-    else:
-        done.put(None)
+        del task  # a worker that sleeps keeps no array alive
 
 
-def _ensure_workers(wanted: int) -> None:
+def _ensure_workers(wanted: int) -> int:
+    """Start threads until there are so many, or as many as the system allows."""
     global _workers
-    if _workers >= wanted:
-        return
-    with _lock:
-        while _workers < wanted:
-            _workers += 1
-            threading.Thread(target=_work, name=f"halfbyte-{_workers}", daemon=True).start()
+    if _workers < wanted:
+        with _lock, contextlib.suppress(RuntimeError):  # no more threads, or the interpreter ends
+            while _workers < wanted:
+                name = f"halfbyte-{_workers + 1}"
+                threading.Thread(target=_work, name=name, daemon=True).start()
+                _workers += 1
+    return min(_workers, wanted)
 
 
 def run(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run all tasks, the first on the calling thread, which then helps with what still waits."""
+    """Run all tasks, on the calling thread and on workers that are free.
+
+    A caller takes its own tasks only: what a signal handler raises meanwhile (Ctrl-C) is its own.
+    A task must own the arrays that it works on: such an exception may leave workers behind.
+    """
     if len(tasks) == 1:
         tasks[0]()
         return
-    _ensure_workers(len(tasks) - 1)
-    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    for task in tasks[1:]:
-        _jobs.put((task, done))
-    _run(tasks[0], done)
-    while True:
+    waiting, done = collections.deque(tasks), queue.SimpleQueue()
+    for _ in range(_ensure_workers(len(tasks) - 1)):
+        _jobs.put((waiting, done))
+    errors, interrupt = [], None
+    while len(errors) < len(tasks):
         try:
-            job = _jobs.get_nowait()
-        except queue.Empty:
-            break
-        _run(*job)
-    errors = [error for error in (done.get() for _ in tasks) if error is not None]
-    if errors:
-        raise errors[0]
+            _take(waiting, done)
+            errors.append(done.get())
+        except BaseException as raised:
+            if interrupt is not None:
+                raise
+            interrupt = raised
+    first = interrupt or next((error for error in errors if error is not None), None)
+    if first is not None:
+        raise first
 
 
 def _forget_after_fork() -> None:
