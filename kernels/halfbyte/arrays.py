@@ -54,8 +54,10 @@ def single_bits(x: float) -> int:
     return sign | min(((place + 149) << 23) + steps, 0x7F800000)
 
 
-def bits_to_float(x: np.float32) -> float:
-    """Return x as a float, exactly, in any floating-point mode."""
+def exact_float(x: Any) -> float:
+    """Return x as a float; a subnormal float32 exactly even where the process flushes them."""
+    if not isinstance(x, np.float32):
+        return float(x)
     bits = int(x.view(np.uint32))
     exponent, mantissa = bits >> 23 & 0xFF, bits & 0x7FFFFF
     if exponent == 0xFF:

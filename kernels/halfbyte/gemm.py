@@ -15,8 +15,8 @@ from halfbyte.arrays import (
     F16,
     F32,
     Array,
-    bits_to_float,
     check_out,
+    exact_float,
     is_numpy,
     require_dtype,
     single_bits,
@@ -341,8 +341,7 @@ def _checked_factor(name: str, argument: str, value: Any) -> float:
         msg = f"{name}: {argument} is a {type(value).__name__}; need a real number"
         raise TypeError(msg)
     try:
-        # float() of a float32 would flush a subnormal one where the caller's modes say so.
-        number = bits_to_float(value) if isinstance(value, np.float32) else float(value)
+        number = exact_float(value)
     except OverflowError:
         number = math.inf
     bits = single_bits(number)
