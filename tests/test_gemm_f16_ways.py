@@ -28,6 +28,7 @@ from strategies import (
 )
 
 deep = st.sampled_from((1, 63, 64, 65, 255, 257, 300, 513))
+more_rows = st.sampled_from((9, 10, 11, 12, 13, 16, 31, 47, 95))
 tall = st.sampled_from((95, 96, 97, 383, 385, 400))
 
 
@@ -90,6 +91,11 @@ def test_several_blocks_of_rows_have_the_bits_of_the_reference(shape, out_dtype,
     with tiny_machine(), threads(count):
         got = backend.gemm_f16(a, b, out_dtype=out_dtype)
     assert_same_bits(got, gemm_f16(a, b, out_dtype=out_dtype), backend)
+
+
+@given(case=gemm_cases(more_rows, deep, sizes), steps=epilogues(), count=thread_counts)
+def test_more_rows_streaming_b_have_the_bits_of_the_reference(case, steps, count, backend):
+    check(case, steps, count, backend)
 
 
 # Weights (n, k) whose rows lie a multiple of 4 KiB apart are read 16 columns at a time.

@@ -38,6 +38,7 @@ _PLAIN, _PACKED = (
 # 64 columns and 0.58 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.37, 0.57.
 _L1_WAY = 4096
 _STREAM_STEPS = 64
+_LAID_OUT_STEPS = 64
 
 # Multiply-adds below which waking a second thread costs more than it brings.
 _THREADED = 4_000_000
@@ -45,7 +46,8 @@ _THREADED = 4_000_000
 
 class Plan(NamedTuple):
     """The kernel, its bytes of scratch memory, and the integers that each task passes it:
-    product0, product1, row0, row1, column0, column1; KC and MC, or KC, slim and swept."""
+    product0, product1, row0, row1, column0, column1; KC and MC, or KC, slim, swept
+    and laid_out."""
 
     kernel: Kernel
     scratch: int
@@ -70,15 +72,27 @@ def plan(
     kc = blocking.split(k, max(256, blocking.cache_bytes(2) // (2 * panel_row)))
     most = max(384, blocking.cache_bytes(3) // 4 // (4 * max(k, 1)))
     mc = blocking.split(rows, most // TILE_ROWS * TILE_ROWS, TILE_ROWS) if wide else rows
-    streams = rows <= FEW_ROWS and 2 * n * k > blocking.cache_bytes(2)
+    large = 2 * n * k > blocking.cache_bytes(2)
+    streams = rows <= FEW_ROWS and large
     swept = streams and b_column == 2
+    # With more rows, b is read in address order, so many rows that they take half of the L2 cache.
+    laid_out = not wide and rows > FEW_ROWS and b_column == 2 and large
+    if laid_out:
+        kc = min(kc, _LAID_OUT_STEPS, max(16, blocking.cache_bytes(2) // (4 * max(1, columns))))
     turned = streams and b_row == 2 and b_column != 2
     if turned:
         kc = _STREAM_STEPS
     slim = turned and b_column % _L1_WAY == 0
-    *_, end = scratch_layout(CACHE_LINE, mc, k, kc, rows * columns if swept else 0)
+    *_, end = scratch_layout(
+        CACHE_LINE,
+        mc,
+        k,
+        kc,
+        rows * columns if swept or laid_out else 0,
+        columns // PANEL if laid_out else 1,
+    )
     scratch = end + (kc * PANEL * 4 if wide else 0)
-    ways = (kc, mc) if wide else (kc, slim, swept)
+    ways = (kc, mc) if wide else (kc, slim, swept, laid_out)
     kernel = multiply_wide if wide else multiply_narrow
     return Plan(kernel, scratch, tuple(np.array(task + ways, np.int64) for task in tasks))
 

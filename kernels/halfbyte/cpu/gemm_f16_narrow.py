@@ -6,16 +6,17 @@
         for 6, 4, 2 or 1 rows at a time    halves are converted on the way into the registers
 
 With a few rows, reading b from memory is all that takes time. Packed, the panels are one stream.
-Contiguous along n, `gemm_f16_few.py` reads b in address order (`swept`). Contiguous along k (the
-weights (n, k) of a layer), KC is 64: a block is transposed as it arrives, used and forgotten; 16
-columns at a time (`slim`) if its rows in memory share their sets of the L1 cache.
+Contiguous along n, `gemm_f16_few.py` reads b in address order (`swept`; with more rows
+`laid_out`). Contiguous along k (the weights (n, k) of a layer), KC is 64: a block is transposed as
+it arrives, used and forgotten; 16 columns at a time (`slim`) if its rows in memory share their
+sets of the L1 cache.
 """
 
 import numpy as np
 
 from halfbyte.cpu.compile import f32_2d, i64_1d, inlined, kernel, u8_1d, u16_2d
 from halfbyte.cpu.epilogue import finish_rows
-from halfbyte.cpu.gemm_f16_few import sweep
+from halfbyte.cpu.gemm_f16_few import lay_out, sweep
 from halfbyte.cpu.gemm_f16_strips import strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.matrices import product_of
@@ -57,11 +58,18 @@ def slim_strip(isa, rows, first, k, a, a_row, b, b_row, c, c_row):
 
 
 @inlined
-def multiply(isa, x, kc, slim, swept):
+def strip_height(left):
+    """Rows of the next strip, of so many that are left."""
+    return 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+
+
+@inlined
+def multiply(isa, x, kc, slim, swept, laid_out):
     """Part x of a product by the loops of this file's head."""
     a, b, c, out, steps, rows, columns, k = x.a, x.b, x.c, x.out, x.steps, x.rows, x.columns, x.k
-    done = columns // PANEL * PANEL if swept else 0
-    sums, panel_half, a_single, _ = scratch_layout(x.memory, rows, k, kc, rows * done)
+    done = columns // PANEL * PANEL if swept or laid_out else 0
+    panels = done // PANEL if laid_out else 1
+    sums, panel_half, a_single, _ = scratch_layout(x.memory, rows, k, kc, rows * done, panels)
     a_row = a_row_bytes(k)
     widen_a(isa, a.at, a.row, a.column, rows, k, a_single, panel_half)
     if swept:
@@ -69,6 +77,25 @@ def multiply(isa, x, kc, slim, swept):
         for j in range(0, done, PANEL):
             n = min(PANEL, done - j)
             finish_rows(isa, sums + 4 * j, 4 * done, rows, n, c, out, np.int64(0), j, steps)
+    if laid_out:
+        for p in range(0, max(k, 1), kc):
+            depth = min(kc, k - p)
+            lay_out(b.at + p * b.row, b.row, depth, done, panel_half)
+            for j in range(panels):
+                i = 0
+                while i < rows:
+                    height = strip_height(rows - i)
+                    a_at = a_single + i * a_row + 4 * p
+                    b_at = panel_half + j * depth * PANEL * 2
+                    c_at = sums + (j * rows + i) * PANEL * 4
+                    narrow_strip(
+                        isa, height, p == 0, depth, a_at, a_row, b_at, PANEL * 2, c_at, PANEL * 4
+                    )
+                    i += height
+        for j in range(0, done, PANEL):
+            n = min(PANEL, done - j)
+            at = sums + j * rows * 4
+            finish_rows(isa, at, PANEL * 4, rows, n, c, out, np.int64(0), j, steps)
     width = SLIM if slim else PANEL
     for j in range(done, columns, width):
         n = min(width, columns - j)
@@ -83,8 +110,7 @@ def multiply(isa, x, kc, slim, swept):
                 b_at, b_row = panel_half, PANEL * 2
             i = 0
             while i < rows:
-                left = rows - i
-                height = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+                height = strip_height(rows - i)
                 a_at = a_single + i * a_row + 4 * p
                 c_at, c_row = sums + (0 if first and last else i * PANEL * 4), PANEL * 4
                 if plain:
@@ -99,12 +125,12 @@ def multiply(isa, x, kc, slim, swept):
 
 
 # a, b or its panels, FP32 out (or an empty array), Request, task, scratch. The task: products,
-# rows and columns, each from .. to, and KC, slim, swept.
+# rows and columns, each from .. to, and KC, slim, swept, laid_out.
 @kernel(u16_2d, u16_2d, f32_2d, i64_1d, i64_1d, u8_1d)
 def multiply_narrow(isa, a, b, single, request, task, scratch):
     """One task of `gemm_f16`: a rectangle of C, of each of some products of a batch."""
     before = enter_default_rounding()
     for t in range(task[0], task[1]):
         x = product_of(request, task, t, a, b, single, scratch)
-        multiply(isa, x, task[6], task[7] != 0, task[8] != 0)
+        multiply(isa, x, task[6], task[7] != 0, task[8] != 0, task[9] != 0)
     leave_default_rounding(before)

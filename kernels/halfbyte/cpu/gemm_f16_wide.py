@@ -61,7 +61,7 @@ def wide_strip(isa, first, k, a, a_row, b, c, c_row, columns):
 def multiply(isa, x, kc, mc):
     """Part x of a product by the loops of this file's head."""
     a, b, out, rows, k = x.a, x.b, x.out, x.rows, x.k
-    sums, panel_half, a_single, panel_single = scratch_layout(x.memory, min(mc, rows), k, kc, 0)
+    sums, panel_half, a_single, panel_single = scratch_layout(x.memory, min(mc, rows), k, kc, 0, 1)
     a_row = a_row_bytes(k)
     for i0 in range(0, rows, mc):
         m = min(mc, rows - i0)

@@ -148,13 +148,13 @@ def widen_a(isa, a, row_stride, k_stride, rows, k, target, block):
 
 
 @shared
-def scratch_layout(memory, rows, k, kc, swept_sums):
-    """Addresses of the sums of a block (of all columns, if so many are swept), b's panel in FP16,
-    a in FP32, b's panel in FP32, from an aligned address on. The first row is the epilogue's."""
+def scratch_layout(memory, rows, k, kc, kept_sums, panels):
+    """Addresses of the sums of a block (or of so many as are kept), b's panels in FP16, a in FP32,
+    b's panel in FP32, from an aligned address on. The first row is the epilogue's."""
     height = (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
     sums = memory + PANEL * 4
-    panel_half = sums + max(height * PANEL, (swept_sums + 15) // 16 * 16) * 4
-    a_single = panel_half + max(kc, PANEL) * PANEL * 2
+    panel_half = sums + max(height * PANEL, (kept_sums + 15) // 16 * 16) * 4
+    a_single = panel_half + max(kc * panels, PANEL) * PANEL * 2
     return sums, panel_half, a_single, a_single + height * a_row_bytes(k)
 
 
