@@ -34,8 +34,8 @@ _PLAIN, _PACKED = (
     for packed in (0, 1)
 )
 
-# Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.80 by panels of
-# 64 columns and 0.58 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.37, 0.57.
+# Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.67 by panels of
+# 64 columns and 0.53 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.34, 0.48.
 _L1_WAY = 4096
 _STREAM_STEPS = 64
 _LAID_OUT_STEPS = 64

@@ -32,9 +32,8 @@ from halfbyte.cpu.simd import (
     zero_bytes,
 )
 
-FEW_ROWS = 8
-
-ROW_AHEAD = 8192
+FEW_ROWS = 8  # beyond these, loading and storing sums costs more than laying b out
+ROW_AHEAD = 8192  # bytes of b fetched ahead
 
 
 @inlined
