@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What codes, scales and zero points may be: ranges, shapes and checks that several modules share.
+
+Floats are judged by their bits, so that a subnormal scale is positive in any floating-point mode.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from halfbyte.arrays import (
+    _REFUSED,
+    F32,
+    Array,
+    _kind,
+    describe_dtype,
+    require_dtype,
+    single_bits,
+)
+
+I8 = np.dtype(np.int8)
+U8 = np.dtype(np.uint8)
+I32 = np.dtype(np.int32)
+
+BITS = (2, 3, 4, 8)
+
+_INFINITY = 0x7F800000  # bits of float32 inf; those of NaNs and negative numbers are above
+
+
+def code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    """Return the least and the greatest code; narrow leaves out the least of a signed range."""
+    if not signed:
+        return 0, 2**bits - 1
+    half = 2 ** (bits - 1)
+    return narrow - half, half - 1
+
+
+def code_dtype(signed: bool) -> np.dtype[Any]:
+    """Dtype that holds one code an element."""
+    return I8 if signed else U8
+
+
+def values_shape(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
+    """Shape of the array of codes: two 4-bit codes share a byte along the last axis."""
+    return (*shape[:-1], -(-shape[-1] // 2)) if bits == 4 else shape
+
+
+def scale_shape(
+    shape: tuple[int, ...], axis: int | None, group_size: int | None
+) -> tuple[int, ...]:
+    """Shape of the scales (and zero points): one for all, one a channel, or one a group."""
+    if axis is not None:
+        return (shape[axis],)
+    if group_size is not None:
+        return (*shape[:-1], -(-shape[-1] // group_size))
+    return ()
+
+
+def is_integer(x: object) -> bool:
+    """Whether x is an integer, Python's or NumPy's; a bool is none."""
+    return isinstance(x, numbers.Integral) and not isinstance(x, bool)
+
+
+def check_bits(function: str, bits: Any) -> int:
+    """Return the width of a code as an int."""
+    if not is_integer(bits):
+        msg = f"{function}: bits is a {_kind(bits)}; need 2, 3, 4 or 8"
+        raise TypeError(msg)
+    if bits not in BITS:
+        msg = f"{function}: bits is {bits}; need 2, 3, 4 or 8"
+        raise ValueError(msg)
+    return int(bits)
+
+
+def check_axis(function: str, axis: Any, ndim: int) -> int | None:
+    """Return the axis counted from the first, or None."""
+    if axis is None:
+        return None
+    if not is_integer(axis):
+        msg = f"{function}: axis is a {_kind(axis)}; need an integer or None"
+        raise TypeError(msg)
+    if not -ndim <= axis < ndim:
+        need = f"-{ndim} <= axis < {ndim}" if ndim else "None for an array without dimensions"
+        msg = f"{function}: axis is {axis}; need {need}"
+        raise ValueError(msg)
+    return int(axis) % ndim
+
+
+def check_group_size(function: str, group_size: Any, axis: int | None, ndim: int) -> int | None:
+    """Return the number of elements that share a scale along the last axis, or None."""
+    if group_size is None:
+        return None
+    if not is_integer(group_size):
+        msg = f"{function}: group_size is a {_kind(group_size)}; need an integer or None"
+        raise TypeError(msg)
+    if group_size < 1:
+        msg = f"{function}: group_size is {group_size}; need 1 or more"
+        raise ValueError(msg)
+    if axis is not None:
+        msg = f"{function}: axis is {axis} and group_size is {group_size}; need one of them"
+        raise ValueError(msg)
+    if not ndim:
+        msg = f"{function}: group_size is {group_size} and there is no last axis; need None"
+        raise ValueError(msg)
+    return int(group_size)
+
+
+def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) -> Array:
+    """Return the scales as a float32 array of exactly this shape, positive and finite.
+
+    An array is returned as it is. A Python number, which stands for the shape (), is rounded once.
+    """
+    if isinstance(scale, np.float32):
+        scale = np.asarray(scale)
+    elif type(scale) in (float, int):
+        scale = _rounded(function, name, scale)
+    elif not _is_numpy(scale):
+        msg = f"{function}: {name} is a {_kind(scale)}; need a float32 array or a Python float"
+        raise TypeError(msg)
+    require_dtype(function, name, scale, (F32,))
+    _check_shape(function, name, scale, shape)
+    bits = scale.view(np.uint32)
+    wrong = (bits == 0) | (bits >= _INFINITY)
+    if wrong.any():
+        place, index = _first(wrong)
+        msg = f"{function}: {name} is {scale[index]}{place}; need positive finite numbers"
+        raise ValueError(msg)
+    return scale  # type: ignore[no-any-return]
+
+
+def check_zero_point(
+    function: str, name: str, zero_point: Any, shape: tuple[int, ...], qmin: int, qmax: int
+) -> Array:
+    """Return the zero points as an int32 array of exactly this shape, codes in [qmin, qmax].
+
+    An int32 array is returned as it is. A Python integer stands for the shape ().
+    """
+    need = f"integers in [{qmin}, {qmax}]"
+    if is_integer(zero_point):
+        number = int(zero_point)  # of any size
+        if not qmin <= number <= qmax:
+            msg = f"{function}: {name} is {number}; need {need}"
+            raise ValueError(msg)
+        zero_point = np.asarray(number, I32)
+    elif not _is_numpy(zero_point):
+        msg = f"{function}: {name} is a {_kind(zero_point)}; need an integer array"
+        raise TypeError(msg)
+    if zero_point.dtype.kind not in "iu" or not zero_point.dtype.isnative:
+        msg = f"{function}: {name} has dtype {describe_dtype(zero_point.dtype)}; need integers"
+        raise TypeError(msg)
+    _check_shape(function, name, zero_point, shape)
+    wrong = (zero_point < qmin) | (zero_point > qmax)
+    if wrong.any():
+        place, index = _first(wrong)
+        msg = f"{function}: {name} is {zero_point[index]}{place}; need {need}"
+        raise ValueError(msg)
+    return zero_point.astype(I32, copy=False)  # type: ignore[no-any-return]
+
+
+def _is_numpy(x: object) -> bool:
+    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, _REFUSED)
+
+
+def _rounded(function: str, name: str, number: float) -> Array:
+    try:
+        bits = single_bits(float(number))
+    except OverflowError:
+        bits = _INFINITY
+    if not 0 < bits < _INFINITY:
+        msg = f"{function}: {name} is {number}"
+        msg += "; need a number that is positive and finite in float32"
+        raise ValueError(msg)
+    return np.asarray(bits, np.uint32).view(F32)
+
+
+def _check_shape(function: str, name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        msg = f"{function}: {name} has shape {array.shape}; need {shape}"
+        raise ValueError(msg)
+
+
+def _first(wrong: Array) -> tuple[str, tuple[int, ...]]:
+    """Where the first True is, for an error's text and as an index."""
+    index = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f" at {index}" if index else "", index
