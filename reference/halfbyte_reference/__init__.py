@@ -8,22 +8,47 @@ imports NumPy and the standard library only, and never halfbyte.
 from halfbyte_reference import bounds, inputs
 from halfbyte_reference.activations import ACTIVATIONS, gelu, gelu64, relu, silu, silu64
 from halfbyte_reference.casts import to_f16, to_f32
+from halfbyte_reference.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte_reference.gemm_f16 import chain, epilogue, gemm_f16
 from halfbyte_reference.linear import linear
+from halfbyte_reference.philox import philox4x32, uniforms
+from halfbyte_reference.quantization import (
+    Quantized,
+    dequantize,
+    pack_nibbles,
+    quantize,
+    requantize,
+    unpack_nibbles,
+)
+from halfbyte_reference.scales import code_range, mse_candidates, mse_errors, scale_zero_point
 
 __all__ = [
     "ACTIVATIONS",
+    "Quantized",
     "bounds",
     "chain",
+    "code_range",
+    "dequantize",
     "epilogue",
+    "fake_quantize",
+    "fake_quantize_backward",
     "gelu",
     "gelu64",
     "gemm_f16",
     "inputs",
     "linear",
+    "mse_candidates",
+    "mse_errors",
+    "pack_nibbles",
+    "philox4x32",
+    "quantize",
     "relu",
+    "requantize",
+    "scale_zero_point",
     "silu",
     "silu64",
     "to_f16",
     "to_f32",
+    "uniforms",
+    "unpack_nibbles",
 ]

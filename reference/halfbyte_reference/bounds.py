@@ -22,6 +22,9 @@ U_TENSOR_CORE = 2.0**-23
 F16_OVERFLOW = 65520.0
 """The tie between 65504, the largest half, and 65536: from here on a cast gives infinity."""
 
+F32_OVERFLOW = 2.0**128 - 2.0**103
+"""The tie between FLT_MAX and 2^128: from here on a rounding to FP32 gives infinity."""
+
 _LIPSCHITZ = {"relu": 1.0, "gelu": 1.13, "silu": 1.10}
 """Largest slopes: gelu' peaks at 1.1290 (x = 1.4142), silu' at 1.0999 (x = 2.3994)."""
 
@@ -142,6 +145,29 @@ def cast(value: np.ndarray, bound: np.ndarray, out_dtype=None) -> Bounded:
     if out_dtype is None or np.dtype(out_dtype) == np.float32:
         return Bounded(value, bound, np.zeros(value.shape, bool))
     return Bounded(value, f16_output(value, bound), np.abs(value) + bound >= F16_OVERFLOW)
+
+
+def round_trip(scale: np.ndarray, bits: int) -> np.ndarray:
+    """Bound |x - dequantize(quantize(x))| in FP32 where the code was not clipped.
+
+    (1/2 + 2^(bits - 23)) scale: half a step for the rounding to an integer, and 2^-24 each of the
+    quotient and of the product, whose integers are below 2^bits. A subnormal scale adds nothing:
+    its multiples are exact. Near FLT_MAX the product may be infinite instead.
+    """
+    return (0.5 + 2.0 ** (bits - 23)) * np.asarray(scale, np.float64)
+
+
+def dscale(value: np.ndarray, magnitude: np.ndarray, n: int) -> Bounded:
+    """Bound an FP64 sum of n exact products in any order, rounded to FP32, against their sum.
+
+    `magnitude` is the sum of the absolute values. n 2^-52 magnitude covers gamma_n of FP64
+    (Higham, section 4.2), the slack factor of 2 also the sum's own rounding in the reference; the
+    last step rounds by 2^-24 of the sum or, where that is subnormal, by less than 2^-149. Beyond
+    FLT_MAX and half a step that last step gives infinity.
+    """
+    with np.errstate(invalid="ignore"):
+        bound = n * 2.0**-52 * magnitude + U32 * np.abs(value) + 2.0**-149
+        return Bounded(value, bound, np.abs(value) + bound >= F32_OVERFLOW)
 
 
 def _rounded(value, bound):
