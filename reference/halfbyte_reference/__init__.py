@@ -5,8 +5,13 @@ Nothing here is fast and nothing checks its arguments: tests and benches call it
 imports NumPy and the standard library only, and never halfbyte.
 """
 
-from halfbyte_reference import bounds, inputs
+from halfbyte_reference import bounds, inputs, inputs_quantized
 from halfbyte_reference.activations import ACTIVATIONS, gelu, gelu64, relu, silu, silu64
+from halfbyte_reference.calibration import (
+    HistogramObserver,
+    MinMaxObserver,
+    MovingAverageObserver,
+)
 from halfbyte_reference.casts import to_f16, to_f32
 from halfbyte_reference.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte_reference.gemm_f16 import chain, epilogue, gemm_f16
@@ -24,6 +29,9 @@ from halfbyte_reference.scales import code_range, mse_candidates, mse_errors, sc
 
 __all__ = [
     "ACTIVATIONS",
+    "HistogramObserver",
+    "MinMaxObserver",
+    "MovingAverageObserver",
     "Quantized",
     "bounds",
     "chain",
@@ -36,6 +44,7 @@ __all__ = [
     "gelu64",
     "gemm_f16",
     "inputs",
+    "inputs_quantized",
     "linear",
     "mse_candidates",
     "mse_errors",

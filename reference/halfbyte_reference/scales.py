@@ -68,4 +68,4 @@ def best_scale(x, scale, zero_point, qmin: int, qmax: int, counts=1) -> np.ndarr
     """Return the candidate with the smallest error, the first of equal ones."""
     errors = mse_errors(x, scale, zero_point, qmin, qmax, counts)
     best = np.argmin(errors, axis=0)
-    return np.take_along_axis(mse_candidates(scale), best[None], axis=0)[0]
+    return np.asarray(np.take_along_axis(mse_candidates(scale), best[None], axis=0)[0])
