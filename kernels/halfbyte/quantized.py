@@ -108,6 +108,34 @@ def check_group_size(function: str, group_size: Any, axis: int | None, ndim: int
     return int(group_size)
 
 
+def check_shape(function: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints."""
+    if not isinstance(shape, (tuple, list)) or not all(map(is_integer, shape)):
+        msg = f"{function}: shape is {shape!r}; need a tuple of integers"
+        raise TypeError(msg)
+    if any(size < 0 for size in shape):
+        msg = f"{function}: shape is {shape}; need sizes of 0 or more"
+        raise ValueError(msg)
+    return tuple(map(int, shape))
+
+
+def check_signed(function: str, signed: Any) -> bool:
+    """Return whether codes are signed as a bool."""
+    if not isinstance(signed, (bool, np.bool)):
+        msg = f"{function}: signed is a {_kind(signed)}; need True or False"
+        raise TypeError(msg)
+    return bool(signed)
+
+
+def check_codes(function: str, name: str, codes: Array, qmin: int, qmax: int) -> None:
+    """Raise ValueError that names the first code out of range."""
+    wrong = (codes < qmin) | (codes > qmax)
+    if wrong.any():
+        place, index = _first(wrong)
+        msg = f"{function}: {name} is {codes[index]}{place}; need integers in [{qmin}, {qmax}]"
+        raise ValueError(msg)
+
+
 def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) -> Array:
     """Return the scales as a float32 array of exactly this shape, positive and finite.
 
@@ -138,11 +166,10 @@ def check_zero_point(
 
     An int32 array is returned as it is. A Python integer stands for the shape ().
     """
-    need = f"integers in [{qmin}, {qmax}]"
     if is_integer(zero_point):
         number = int(zero_point)  # of any size
         if not qmin <= number <= qmax:
-            msg = f"{function}: {name} is {number}; need {need}"
+            msg = f"{function}: {name} is {number}; need integers in [{qmin}, {qmax}]"
             raise ValueError(msg)
         zero_point = np.asarray(number, I32)
     elif not _is_numpy(zero_point):
@@ -152,11 +179,7 @@ def check_zero_point(
         msg = f"{function}: {name} has dtype {describe_dtype(zero_point.dtype)}; need integers"
         raise TypeError(msg)
     _check_shape(function, name, zero_point, shape)
-    wrong = (zero_point < qmin) | (zero_point > qmax)
-    if wrong.any():
-        place, index = _first(wrong)
-        msg = f"{function}: {name} is {zero_point[index]}{place}; need {need}"
-        raise ValueError(msg)
+    check_codes(function, name, zero_point, qmin, qmax)
     return zero_point.astype(I32, copy=False)  # type: ignore[no-any-return]
 
 

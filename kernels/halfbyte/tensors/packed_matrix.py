@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What halfbyte's functions take and return beside plain arrays."""
+"""A right operand laid out for the kernels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from halfbyte.tensors.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class PackedMatrix:
+class PackedMatrix(Frozen):
     """A matrix b of shape (k, n), laid out for products ``a @ b``; made by `prepack`.
 
     Opaque and immutable. It pickles as the plain matrix, so a pickle made on one machine is packed
@@ -28,7 +30,6 @@ class PackedMatrix:
     """
 
     __slots__ = ("_rows", "kind", "shape")
-    __array_ufunc__ = None  # a @ packed is a TypeError, not an array of objects
 
     _rows: np.ndarray[Any, Any]  # panels one below the other: (panels * k, columns of a panel)
     kind: str
@@ -36,17 +37,7 @@ class PackedMatrix:
 
     def __init__(self, rows: np.ndarray[Any, Any], shape: tuple[int, int], kind: str) -> None:
         rows.flags.writeable = False
-        object.__setattr__(self, "_rows", rows)
-        object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "kind", kind)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        msg = f"PackedMatrix: cannot set {name}; it is immutable"
-        raise AttributeError(msg)
-
-    def __delattr__(self, name: str) -> None:
-        msg = f"PackedMatrix: cannot delete {name}; it is immutable"
-        raise AttributeError(msg)
+        self._fill(_rows=rows, kind=kind, shape=shape)
 
     @property
     def nbytes(self) -> int:
