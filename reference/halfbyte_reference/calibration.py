@@ -122,9 +122,11 @@ class HistogramObserver:
         if self.method == "percentile":
             return _signed(*self._cut(symmetric), bits, symmetric)
         scale, zero_point = _signed(self.lo, self.hi, bits, symmetric)
-        middle = np.float32((np.arange(BINS) - HALF + 0.5) * 2.0**self.exponent)
+        # Empty bins stay out: one that dequantizes to infinity would add 0 times infinity.
+        filled = np.flatnonzero(self.counts)
+        middle = np.float32((filled - HALF + 0.5) * 2.0**self.exponent)
         limits = code_range(bits, signed=True, narrow=symmetric)
-        return best_scale(middle, scale, zero_point, *limits, self.counts), zero_point
+        return best_scale(middle, scale, zero_point, *limits, self.counts[filled]), zero_point
 
     def _cut(self, symmetric):
         """Return the extremes that hold the percentile, exact ones where those are tighter."""
