@@ -138,8 +138,7 @@ class Contest:
 
     def _take_turns(self, result: Result, entries: list[Entry], workers: dict[str, Worker]) -> None:
         row, effort = result.row, self.effort
-        kinds = [kind for kind in ("fma" if row.flops else "", row.memory) if kind]
-        seen: dict[str, list[float]] = {kind: [] for kind in kinds}
+        seen: dict[str, list[float]] = {kind: [] for kind in row.roofs}
         rounds = min(effort.rounds, row.max_rounds or effort.rounds)
         for number in range(rounds):
             # Another one begins each round, so nobody always follows the same neighbour.
@@ -151,7 +150,7 @@ class Contest:
                     "sample",
                     contender=entry.contender,
                     budget=effort.sample,
-                    roofs=kinds if entry.ours else [],
+                    roofs=row.roofs if entry.ours else (),
                     nbytes=int(row.params.get("nbytes", 0)),
                 )
                 entry.failure = answer.get("failure", "")
@@ -160,6 +159,8 @@ class Contest:
                 entry.seconds[number] = answer["seconds"]
                 if answer["roofs"]:
                     entry.least[number] = least_seconds(row, answer["roofs"])
+                    if "copy" in answer["roofs"]:
+                        entry.copied[number] = row.bytes / answer["roofs"]["copy"]
                     for kind, rate in answer["roofs"].items():
                         seen[kind].append(rate)
         result.roofs = {kind: median(rates) for kind, rates in seen.items() if rates}
@@ -178,7 +179,10 @@ class Contest:
 
 def least_seconds(row: Row, roofs: dict[str, float]) -> float:
     compute = row.flops / roofs["fma"] if row.flops else 0.0
-    memory = row.bytes / roofs[row.memory] if row.memory else 0.0
+    if row.memory == "read+stream":
+        memory = (row.bytes - row.written) / roofs["read"] + row.written / roofs["stream"]
+    else:
+        memory = row.bytes / roofs[row.memory] if row.memory else 0.0
     return max(compute, memory)
 
 

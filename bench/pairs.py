@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from bench.rows import Entry, Result
@@ -30,7 +30,12 @@ def ratio(above: Mapping[int, float], below: Mapping[int, float]) -> float | Non
 
 def of_roof(result: Result, entry: Entry) -> float | None:
     """Least possible time / time. A peer is compared with the roof of the same round."""
-    return ratio(entry.least or _least_by_round(result), entry.seconds)
+    return ratio(entry.least or _by_round(e.least for e in result.entries), entry.seconds)
+
+
+def of_copy(result: Result, entry: Entry) -> float | None:
+    """np.copyto's time for as many bytes / time. A peer is compared within the same round."""
+    return ratio(entry.copied or _by_round(e.copied for e in result.entries), entry.seconds)
 
 
 def speedup(over: Entry | None, entry: Entry | None) -> float | None:
@@ -45,9 +50,10 @@ def best_peer(result: Result) -> Entry | None:
     return min(peers, key=lambda e: median(e.seconds.values()), default=None)
 
 
-def _least_by_round(result: Result) -> dict[int, float]:
+def _by_round(measured: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """Medians over all who were there."""
     rounds: dict[int, list[float]] = {}
-    for entry in result.entries:
-        for r, least in entry.least.items():
-            rounds.setdefault(r, []).append(least)
+    for values in measured:
+        for r, value in values.items():
+            rounds.setdefault(r, []).append(value)
     return {r: median(values) for r, values in rounds.items()}

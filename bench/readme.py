@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table and picture of README, from a recorded run."""
+"""The tables and the picture of README, from a recorded run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import ROOT, pairs
+from bench import ROOT, pairs, quantization
+from bench.codes import Case
 from bench.rows import Entry, Result
 from bench.table import figure, markdown_table
 
@@ -18,6 +19,7 @@ SHOWN = (
     *("halfbyte", "halfbyte prepacked"),
     *("numpy f32", "torch f32", "torch bf16", "numkong f16 prepacked"),
 )
+QUANTIZATION_PEERS = ("numpy", "torch", "torch ops")
 SQUARES = (64, 256, 1024, 2048, 4096)
 
 
@@ -33,14 +35,15 @@ def update(place: Path, machine: dict[str, Any], results: Sequence[Result]) -> N
         "Weights of the products with up to 16 rows come from memory.",
         f"Every figure, quartiles, casts, first calls, other contenders: {where}.",
         "",
-        *_rows(results),
+        *_products(results),
+        *_quantizations(results),
         "",
         f"![GFLOP/s of square products]({relative}/gemm_f16.svg)",
     ]
     readme.write_text(before + START + "\n" + "\n".join(lines) + "\n" + END + after)
 
 
-def _rows(results: Sequence[Result]) -> list[str]:
+def _products(results: Sequence[Result]) -> list[str]:
     body = []
     for result in results:
         row = result.row
@@ -54,6 +57,37 @@ def _rows(results: Sequence[Result]) -> list[str]:
     head = ["m x n x k", "threads", *SHOWN]
     head[2] += " (of the roof)"
     return ["Rate in GFLOP/s:", "", *markdown_table(head, body)]
+
+
+def _quantizations(results: Sequence[Result]) -> list[str]:
+    """One line an operation, on arrays that come from memory; [] if there is none."""
+    body = []
+    for result in results:
+        row, entry = result.row, result.entry(SHOWN[0])
+        if row.operation != "quantization" or row.threads > 1 or not (entry and entry.seconds):
+            continue
+        case = Case(**row.params)
+        if case.nbytes == quantization.BIG:
+            peers = (pairs.speedup(result.entry(peer), entry) for peer in QUANTIZATION_PEERS)
+            ratios = (pairs.of_roof(result, entry), pairs.of_copy(result, entry), *peers)
+            rate = f"{row.bytes / median(entry.seconds.values()) / 1e9:.3g}"
+            body.append([case.what, rate, *(_two_digits(ratio) for ratio in ratios)])
+    if not body:
+        return []
+    head = ["64 MiB, one thread", "GB/s", "of the roof", "x np.copyto"]
+    head += [f"x {peer}" for peer in QUANTIZATION_PEERS]
+    return [
+        "",
+        "Bytes read and written a second; what part that is of what memory allows (the rates of a",
+        "loop that only reads and of one that only writes); how many times what np.copyto moves;",
+        "how many times as fast as numpy, torch's own function and a chain of torch's operations:",
+        "",
+        *markdown_table(head, body),
+    ]
+
+
+def _two_digits(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.3g}"
 
 
 def _cell(result: Result, contender: str) -> str:

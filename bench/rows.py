@@ -19,7 +19,17 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-OPERATIONS = ("gemm_f16", "casts", "startup")
+OPERATIONS = ("gemm_f16", "casts", "quantization", "startup")
+
+
+# By Row.memory, the loops of `roofs` that are measured: one that only reads; np.copyto; one that
+# only reads, then one that only writes, past the caches, with np.copyto beside them as a unit.
+MEMORY_ROOFS: dict[str, tuple[str, ...]] = {
+    "": (),
+    "read": ("read",),
+    "copy": ("copy",),
+    "read+stream": ("read", "stream", "copy"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,8 @@ class Contender:
 class Row:
     """One thing to measure, by several contenders.
 
-    The least time that the hardware allows is the larger of flops / FMA roof and
-    bytes / memory roof, whichever of the two are given.
+    The least time that the hardware allows is the larger of flops / FMA roof and the time of the
+    memory roof, whichever of the two are given.
     """
 
     operation: str
@@ -63,10 +73,16 @@ class Row:
     threads: int = 1
     unit: str = "GFLOP/s"  # of the rate: GFLOP/s, GB/s, or "" where there is none
     flops: float = 0.0
-    bytes: float = 0.0
-    memory: str = ""  # "read" or "copy": the memory roof that `bytes` is measured by
+    bytes: float = 0.0  # read and written
+    written: float = 0.0  # of `bytes`; counts with the memory roof "read+stream"
+    memory: str = ""  # a key of MEMORY_ROOFS, by which `bytes` is measured
     size: int | None = None  # where it stands across the picture
     max_rounds: int | None = None
+
+    @property
+    def roofs(self) -> tuple[str, ...]:
+        """The kinds of roofs to measure beside halfbyte."""
+        return (("fma",) if self.flops else ()) + MEMORY_ROOFS[self.memory]
 
     @property
     def name(self) -> str:
@@ -106,6 +122,7 @@ class Entry:
     least: dict[int, float] = field(default_factory=dict)  # the roof's seconds, in that round
     verdict: Verdict | None = None
     failure: str = ""
+    copied: dict[int, float] = field(default_factory=dict)  # np.copyto's, for as many bytes
 
     @property
     def ours(self) -> bool:
@@ -120,7 +137,7 @@ class Entry:
 class Result:
     row: Row
     entries: list[Entry]
-    roofs: dict[str, float] = field(default_factory=dict)  # medians: fma, read, copy
+    roofs: dict[str, float] = field(default_factory=dict)  # medians, by kind
 
     def entry(self, contender: str) -> Entry | None:
         return next((e for e in self.entries if e.contender == contender), None)

@@ -10,13 +10,14 @@ from typing import Any
 from bench import pairs
 from bench.rows import Entry, Headline, Result
 
-COLUMNS = ("time", "quartiles", "rate", "of roof", "x baseline", "x best peer", "error")
-WIDTHS = (10, 22, 15, 9, 12, 30, 15)
+COLUMNS = ("time", "quartiles", "rate", "of roof", "x copyto", "x baseline", "x best peer", "error")
+WIDTHS = (10, 22, 15, 9, 10, 12, 30, 15)
 NOTES = (
     "Times and ratios are medians over rounds; quartiles in brackets. *Of roof* is the least time"
-    " that the measured roofs allow, divided by the time. *x baseline* is the speedup over"
-    " {baseline}, *x best peer* over the fastest that is not halfbyte, whatever its error. Errors"
-    " are in units of the bound of an FP32 product."
+    " that the measured roofs allow, divided by the time. *x copyto* is np.copyto's time for as"
+    " many bytes, divided by the time. *x baseline* is the speedup over {baseline}, *x best peer*"
+    " over the fastest that is not halfbyte, whatever its error. Errors are in units of the bound"
+    " on an FP32 product, or on a sum in FP64."
 )
 
 
@@ -54,6 +55,7 @@ def cells(result: Result, entry: Entry) -> list[str]:
         f"[{seconds(low)}, {seconds(high)}]",
         rate(work / middle if work else None, row.unit),
         figure(pairs.of_roof(result, entry)),
+        figure(pairs.of_copy(result, entry)),
         figure(pairs.speedup(over, entry)) if over is not entry else "",
         f"{figure(pairs.speedup(peer, entry))} ({peer.contender})" if peer else "",
         verdict,
@@ -75,7 +77,12 @@ def error(entry: Entry) -> str:
 
 
 def roofs(result: Result) -> str:
-    units = {"fma": "GFLOP/s", "read": "GB/s read", "copy": "GB/s copied"}
+    units = {
+        "fma": "GFLOP/s",
+        "read": "GB/s read",
+        "stream": "GB/s written",
+        "copy": "GB/s copied",
+    }
     return ", ".join(f"{rate(value, units[kind])}" for kind, value in result.roofs.items())
 
 
@@ -164,9 +171,11 @@ def as_json(result: Result) -> dict[str, Any]:
         known = {"contender": entry.contender, "failure": entry.failure}
         known["verdict"] = vars(entry.verdict) if entry.verdict else None
         known |= {"seconds": entry.seconds, "least_seconds": entry.least}
+        known["copyto_seconds"] = entry.copied
         if entry.seconds:
             known["median_seconds"] = median(entry.seconds.values())
             known["of_roof"] = pairs.of_roof(result, entry)
+            known["of_copyto"] = pairs.of_copy(result, entry)
             known["speedup"] = pairs.speedup(result.entry(row.baseline), entry)
         entries.append(known)
     return vars(row) | {"roofs": result.roofs, "entries": entries}
