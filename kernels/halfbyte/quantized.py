@@ -119,12 +119,39 @@ def check_shape(function: str, shape: Any) -> tuple[int, ...]:
     return tuple(map(int, shape))
 
 
+def check_flag(function: str, name: str, value: Any) -> bool:
+    """Return what is true or not as a bool."""
+    if not isinstance(value, (bool, np.bool)):
+        msg = f"{function}: {name} is a {_kind(value)}; need True or False"
+        raise TypeError(msg)
+    return bool(value)
+
+
 def check_signed(function: str, signed: Any) -> bool:
     """Return whether codes are signed as a bool."""
-    if not isinstance(signed, (bool, np.bool)):
-        msg = f"{function}: signed is a {_kind(signed)}; need True or False"
+    return check_flag(function, "signed", signed)
+
+
+def check_choice(function: str, name: str, choice: Any, choices: tuple[str | None, ...]) -> None:
+    """Raise unless the argument is one of these words (or None)."""
+    if choice is not None and not isinstance(choice, str):
+        msg = f"{function}: {name} is a {_kind(choice)}; need one of {choices}"
         raise TypeError(msg)
-    return bool(signed)
+    if choice not in choices:
+        msg = f"{function}: {name} is {choice!r}; need one of {choices}"
+        raise ValueError(msg)
+
+
+def checked_range(
+    function: str, bits: int, signed: bool, narrow_range: Any, *, narrow: bool
+) -> tuple[int, int]:
+    """Return the range of codes; `narrow` is what a narrow_range of None means."""
+    if narrow_range is not None:
+        narrow = check_flag(function, "narrow_range", narrow_range)
+        if narrow and not signed:
+            msg = f"{function}: narrow_range is True and signed is False; need a signed range"
+            raise ValueError(msg)
+    return code_range(bits, signed, narrow)
 
 
 def check_codes(function: str, name: str, codes: Array, qmin: int, qmax: int) -> None:

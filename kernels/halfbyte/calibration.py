@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observers: scales and zero points for arrays that come one after the other."""
+
+from __future__ import annotations
+
+import importlib
+import numbers
+from typing import Any, Self
+
+import numpy as np
+
+from halfbyte import ranges
+from halfbyte.arrays import F16, F32, Array, _kind, exact_float, require_dtype, single_bits
+from halfbyte.quantized import check_axis, check_bits, check_flag, is_integer
+from halfbyte.tensors import library
+
+_METHODS = ("mse", "percentile")
+
+
+class _Observer:
+    """What all observers share: the extremes so far, and whose arrays they came from."""
+
+    axis: int | None = None
+    _lo: Array | None = None  # inf where there was no element yet
+    _hi: Array | None = None
+    _library: str | None = None  # name of a module, so that an observer pickles
+
+    def update(self, x: Any) -> None:
+        """Take the elements of an array into account.
+
+        Parameters
+        ----------
+        x : float32 or float16 array
+            Any strides, any shape; may be empty. All updates are of one library.
+
+        Raises
+        ------
+        TypeError
+            Another kind of array, another dtype or another library.
+        ValueError
+            A NaN or an infinity, or another number of channels than before. Nothing is changed.
+        """
+        name = f"{type(self).__name__}.update"
+        (seen,), home = library.views(name, x=x)
+        require_dtype(name, "x", seen, (F32, F16))
+        axis = check_axis(name, self.axis, seen.ndim)
+        if self._library not in (None, home.__name__):
+            msg = f"{name}: x is a {_kind(x)} and earlier ones were of {self._library}"
+            msg += "; need arrays of one library"
+            raise TypeError(msg)
+        lo, hi = ranges.extremes(seen, axis)
+        if self._lo is not None and lo.shape != self._lo.shape:
+            msg = f"{name}: x has {len(lo)} channels along axis {self.axis}"
+            msg += f"; need {len(self._lo)} as before"
+            raise ValueError(msg)
+        if seen.size:
+            wrong = ~(np.isfinite(lo) & np.isfinite(hi))
+            if wrong.any():
+                place = "" if axis is None else f" in channel {int(np.argmax(wrong))}"
+                msg = f"{name}: x has a NaN or an infinity{place}; need finite values"
+                raise ValueError(msg)
+        self._take(seen, lo, hi)
+        self._library = home.__name__
+
+    def scale_zero_point(self, bits: int = 8, symmetric: bool = True) -> tuple[Any, Any]:
+        """Return the scale and zero point of signed codes.
+
+        Parameters
+        ----------
+        bits : {8, 4, 3, 2}
+        symmetric : bool
+
+        Returns
+        -------
+        scale : float32 array, shape () or (channels,)
+            1 where there was nothing but zeros or nothing at all.
+        zero_point : int32 array of the same shape, or None if symmetric
+
+        Raises
+        ------
+        TypeError
+            Another kind of argument.
+        ValueError
+            Another width, or no update yet.
+        """
+        name = f"{type(self).__name__}.scale_zero_point"
+        bits = check_bits(name, bits)
+        symmetric = check_flag(name, "symmetric", symmetric)
+        if self._lo is None or self._hi is None or self._library is None:
+            msg = f"{name}: no update yet; need update(x) first"
+            raise ValueError(msg)
+        home = importlib.import_module(self._library)
+        scale, zero_point = self._scale_zero_point(self._lo, self._hi, bits, symmetric)
+        zero_point = None if zero_point is None else library.of(home, zero_point)
+        return library.of(home, scale), zero_point
+
+    def _take(self, x: Array, lo: Array, hi: Array) -> None:
+        """Remember what there is to x, whose extremes are lo and hi."""
+        raise NotImplementedError
+
+    def _scale_zero_point(
+        self, lo: Array, hi: Array, bits: int, symmetric: bool
+    ) -> tuple[Array, Array | None]:
+        return ranges.scale_zero_point(lo, hi, bits, symmetric)
+
+    def _join(self, lo: Array, hi: Array) -> None:
+        """Widen the extremes."""
+        if self._lo is not None and self._hi is not None:
+            lo, hi = np.minimum(self._lo, lo), np.maximum(self._hi, hi)
+        self._lo, self._hi = lo, hi
+
+    def _check_merge(self, other: Any) -> None:
+        name = f"{type(self).__name__}.merge"
+        if type(other) is not type(self):
+            msg = f"{name}: other is a {_kind(other)}; need a {type(self).__name__}"
+            raise TypeError(msg)
+        if self._arguments() != other._arguments():
+            msg = f"{name}: other is {other!r}; need one with {self._arguments()}"
+            raise ValueError(msg)
+        if self._lo is None or other._lo is None:
+            return
+        if self._library != other._library:
+            msg = f"{name}: other has seen arrays of {other._library}; need {self._library}"
+            raise TypeError(msg)
+        if self._lo.shape != other._lo.shape:
+            msg = f"{name}: other has {len(other._lo)} channels; need {len(self._lo)}"
+            raise ValueError(msg)
+
+    def _arguments(self) -> str:
+        """Return what the constructor was given, as text."""
+        return f"axis={self.axis}"
+
+    def __repr__(self) -> str:
+        seen = "no update yet"
+        if self._lo is not None and self._hi is not None:
+            channels = f"{len(self._lo)} channels, " if self._lo.ndim else ""
+            some = np.isfinite(self._lo).any()
+            lo, hi = self._lo.min(initial=np.inf), self._hi.max(initial=-np.inf)
+            seen = channels + (f"{lo} .. {hi}" if some else "no elements yet")
+        return f"{type(self).__name__}({self._arguments()}; {seen})"
+
+
+class MinMaxObserver(_Observer):
+    """Scales from the smallest and the largest element of all updates.
+
+    Parameters
+    ----------
+    axis : int, optional
+        Observe each index along this axis by itself. Every update has as many.
+
+    Examples
+    --------
+    >>> observer = MinMaxObserver()
+    >>> observer.update(np.array([0.5, -2.0, 1.0], np.float32))
+    >>> observer
+    MinMaxObserver(axis=None; -2.0 .. 1.0)
+    >>> scale, zero_point = observer.scale_zero_point()
+    >>> q = quantize(x, scale=scale)
+    """
+
+    def __init__(self, axis: int | None = None) -> None:
+        self.axis = _checked_axis("MinMaxObserver", axis)
+
+    def _take(self, x: Array, lo: Array, hi: Array) -> None:
+        self._join(lo, hi)
+
+    def merge(self, other: Self) -> None:
+        """Take into account all that another observer of the same axis has seen.
+
+        Raises
+        ------
+        TypeError
+            Another kind of observer, or one of arrays of another library.
+        ValueError
+            Another axis or another number of channels. Nothing is changed.
+        """
+        self._check_merge(other)
+        if other._lo is not None and other._hi is not None:
+            self._join(other._lo, other._hi)
+            self._library = other._library
+
+
+class MovingAverageObserver(_Observer):
+    """Scales from extremes that move a part of the way to those of each update.
+
+    The first update that has elements sets the extremes; then ``lo += momentum * (min - lo)``, and
+    hi likewise, in float32. Updates without elements move nothing.
+
+    Parameters
+    ----------
+    axis : int, optional
+        Observe each index along this axis by itself. Every update has as many.
+    momentum : float
+        0 < momentum <= 1, rounded once to float32.
+    """
+
+    def __init__(self, axis: int | None = None, momentum: float = 0.1) -> None:
+        name = "MovingAverageObserver"
+        self.axis = _checked_axis(name, axis)
+        bits = single_bits(_checked_real(name, "momentum", momentum))
+        if not 0 < bits <= single_bits(1.0):
+            msg = f"{name}: momentum is {momentum}; need 0 < momentum <= 1 in float32"
+            raise ValueError(msg)
+        self.momentum = float(momentum)
+        self._momentum = np.array(bits, np.uint32).view(F32)[()]
+
+    def _take(self, x: Array, lo: Array, hi: Array) -> None:
+        if self._lo is None or self._hi is None or not np.isfinite(self._lo).all():
+            self._lo, self._hi = lo, hi
+        elif x.size:
+            self._lo, self._hi = self._moved(self._lo, lo), self._moved(self._hi, hi)
+
+    def _moved(self, old: Array, new: Array) -> Array:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            way = new - old
+            near = old + self._momentum * way
+            far = (F32.type(1) - self._momentum) * old + self._momentum * new
+        return np.where(np.isfinite(way), near, far)
+
+    def _arguments(self) -> str:
+        return f"axis={self.axis}, momentum={self.momentum}"
+
+
+class HistogramObserver(_Observer):
+    """Scales from a histogram: those of the least squared error, or of a percentile.
+
+    Counts elements in 2048 bins around 0, whose width is a power of two that doubles as larger
+    elements come. Counts depend neither on the order of updates nor on how they were divided among
+    observers that are then merged. The extremes are kept exactly.
+
+    Parameters
+    ----------
+    method : {'mse', 'percentile'}
+        'mse': of 41 scales from the extremes' one down to 24 / 64 of it, the one with the least
+        squared error, each bin standing for its middle. 'percentile': the range that leaves out the
+        largest magnitudes (symmetric), or as many on either side.
+    percentile : float
+        0 < percentile <= 100: how many of 100 elements the range holds.
+    """
+
+    def __init__(self, method: str = "mse", percentile: float = 99.99) -> None:
+        name = "HistogramObserver"
+        if not isinstance(method, str):
+            msg = f"{name}: method is a {_kind(method)}; need 'mse' or 'percentile'"
+            raise TypeError(msg)
+        if method not in _METHODS:
+            msg = f"{name}: method is {method!r}; need 'mse' or 'percentile'"
+            raise ValueError(msg)
+        self.method = method
+        self.percentile = _checked_real(name, "percentile", percentile)
+        if not 0 < self.percentile <= 100:
+            msg = f"{name}: percentile is {percentile}; need 0 < percentile <= 100"
+            raise ValueError(msg)
+        self._counts = np.zeros(ranges.BINS, np.int64)
+        self._exponent: int | None = None  # of a bin's width; None while there were only zeros
+
+    def _take(self, x: Array, lo: Array, hi: Array) -> None:
+        exponent = ranges.exponent_of(lo, hi) if x.size else None
+        self._count(lo, hi, exponent, ranges.histogram(x, exponent))
+
+    def merge(self, other: Self) -> None:
+        """Count all that another observer of the same method has counted.
+
+        Raises
+        ------
+        TypeError
+            Another kind of observer, or one of arrays of another library.
+        ValueError
+            Another method or percentile. Nothing is changed.
+        """
+        self._check_merge(other)
+        if other._lo is not None and other._hi is not None:
+            self._count(other._lo, other._hi, other._exponent, other._counts)
+            self._library = other._library
+
+    def _count(self, lo: Array, hi: Array, exponent: int | None, counts: Array) -> None:
+        """Add counts in bins of width 2^exponent to ours, in the wider bins of the two."""
+        common = max((e for e in (self._exponent, exponent) if e is not None), default=None)
+        self._counts = _in_bins(self._counts, self._exponent, common) + _in_bins(
+            counts, exponent, common
+        )
+        self._exponent = common
+        self._join(lo, hi)
+
+    def _scale_zero_point(
+        self, lo: Array, hi: Array, bits: int, symmetric: bool
+    ) -> tuple[Array, Array | None]:
+        if self._exponent is None:
+            return ranges.scale_zero_point(lo, hi, bits, symmetric)
+        if self.method == "percentile":
+            lo, hi = ranges.cut(self._counts, self._exponent, lo, hi, self.percentile, symmetric)
+            return ranges.scale_zero_point(lo, hi, bits, symmetric)
+        scale, zero_point = ranges.scale_zero_point(lo, hi, bits, symmetric)
+        middles = (np.arange(ranges.BINS) - ranges.HALF + 0.5) * 2.0**self._exponent
+        best = ranges.best_scale(middles.astype(F32), self._counts, scale, zero_point, bits)
+        return best, zero_point
+
+    def _arguments(self) -> str:
+        percentile = f", percentile={self.percentile}" if self.method == "percentile" else ""
+        return f"method={self.method!r}{percentile}"
+
+
+def _in_bins(counts: Array, exponent: int | None, common: int | None) -> Array:
+    # Zeros are in bin 0 of any width.
+    if exponent is None or common is None:
+        return counts
+    return ranges.widened(counts, common - exponent)
+
+
+def _checked_axis(name: str, axis: Any) -> int | None:
+    if axis is not None and not is_integer(axis):
+        msg = f"{name}: axis is a {_kind(axis)}; need an integer or None"
+        raise TypeError(msg)
+    return None if axis is None else int(axis)
+
+
+def _checked_real(name: str, argument: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        msg = f"{name}: {argument} is a {_kind(value)}; need a real number"
+        raise TypeError(msg)
+    try:
+        return exact_float(value)
+    except OverflowError:
+        return np.inf

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Extremes, histograms, and the scales that follow from them (rules 4 and 11 of the documentation).
+
+Elements are looked at as integers, so extremes and counts are exact in any floating-point mode.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from halfbyte.arrays import F32, Array
+from halfbyte.quantized import code_range
+
+BINS = 2048
+HALF = BINS // 2  # bin i of -1024 .. 1023 is counts[HALF + i]
+SMALLEST_EXPONENT = -126
+
+_SMALLEST_SCALE = F32.type(2.0**-126)
+_CANDIDATES = np.array([1 - i / 64 for i in range(41)], F32)
+# Elements looked at in one go: what is computed of them stays in the cache.
+_CHUNK = 1 << 16
+
+
+def extremes(x: Array, axis: int | None) -> tuple[Array, Array]:
+    """Return the smallest and the largest element as float32, of each index along `axis`.
+
+    inf and -inf stand for no elements; a NaN gives a NaN or an infinity.
+    """
+    word = x.view(np.int32 if x.dtype == F32 else np.int16)
+    others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis)
+    key = _ordered(word)
+    infinity = 0x7F800000 if x.dtype == F32 else 0x7C00
+    lo = np.asarray(np.min(key, axis=others, initial=infinity))
+    hi = np.asarray(np.max(key, axis=others, initial=~infinity))
+    return tuple(_ordered(end).view(x.dtype).astype(F32) for end in (lo, hi))  # type: ignore[return-value]
+
+
+def _ordered(word: Array) -> Array:
+    """Bits of floats as integers of the same order; the other way round, too."""
+    return np.asarray(word ^ (word >> (8 * word.itemsize - 1) & np.iinfo(word.dtype).max))
+
+
+def scale_zero_point(
+    lo: Array, hi: Array, bits: int, symmetric: bool
+) -> tuple[Array, Array | None]:
+    """Return the scales and zero points of signed codes for values from lo to hi, and 0."""
+    qmin, qmax = code_range(bits, signed=True, narrow=symmetric)
+    lo, hi = np.minimum(lo, F32.type(0)), np.maximum(hi, F32.type(0))
+    with np.errstate(over="ignore", under="ignore"):
+        if symmetric:
+            scale = np.maximum(-lo, hi) / F32.type(qmax)
+        else:
+            steps, width = F32.type(qmax - qmin), hi - lo
+            scale = np.where(np.isfinite(width), width / steps, hi / steps - lo / steps)
+        scale = np.where(scale < _SMALLEST_SCALE, F32.type(1), scale)
+        if symmetric:
+            return scale, None
+        zero_point = np.rint(F32.type(qmin) - lo / scale)
+    return scale, np.clip(zero_point, F32.type(qmin), F32.type(qmax)).astype(np.int32)
+
+
+def best_scale(
+    values: Array, counts: Array, scale: Array, zero_point: Array | None, bits: int
+) -> Array:
+    """Return that of 41 scales from `scale` down with the least squared error of counted values."""
+    qmin, qmax = code_range(bits, signed=True, narrow=zero_point is None)
+    z = F32.type(0) if zero_point is None else zero_point.astype(F32)
+    with np.errstate(over="ignore", under="ignore"):
+        scales = _CANDIDATES * scale
+        each = scales[:, None]
+        codes = np.clip(np.rint(values / each) + z, F32.type(qmin), F32.type(qmax))
+        error = values.astype(np.float64) - ((codes - z) * each).astype(np.float64)
+        # An empty bin near FLT_MAX may have an infinite error; it counts for nothing.
+        error = np.sum(np.where(counts, error * error, 0) * counts, axis=-1)
+    return np.asarray(scales[np.argmin(error)])
+
+
+def exponent_of(lo: Array, hi: Array) -> int | None:
+    """Return the least e >= -126 with every magnitude below 2^(e + 10), or None for zeros alone."""
+    top = max(int(end.view(np.uint32)) & 0x7FFFFFFF for end in (lo, hi))
+    return max((top >> 23) - 127 - 9, SMALLEST_EXPONENT) if top else None
+
+
+def histogram(x: Array, exponent: int | None) -> Array:
+    """Count finite elements in bins [i 2^exponent, (i + 1) 2^exponent); None: all are zeros."""
+    counts = np.zeros(BINS, np.int64)
+    if exponent is None:
+        counts[HALF] = x.size
+        return counts
+    if not x.size:
+        return counts
+    chunks = np.nditer(
+        x, flags=["external_loop", "buffered"], op_dtypes=[F32], casting="safe",
+        order="K", buffersize=_CHUNK,
+    )  # fmt: skip
+    for chunk in chunks:
+        word = np.asarray(chunk).view(np.int32)
+        field = word >> 23 & 0xFF
+        # |x| = integer * 2^(field - 150), below 2^(exponent + 10): the shift is 14 or more.
+        integer = (word & 0x7FFFFF) + (np.minimum(field, 1) << 23)
+        shift = np.minimum(exponent + 150 - np.maximum(field, 1), 31)
+        sign = np.where(integer, word >> 31, 0)  # -0 is 0
+        # floor(-n / 2^s) = ~((n - 1) >> s)
+        bins = ((integer + sign) >> shift) ^ sign
+        counts += np.bincount(bins + HALF, minlength=BINS)
+    return counts
+
+
+def widened(counts: Array, doublings: int) -> Array:
+    """Return counts in bins 2^doublings times as wide: bin i goes to floor(i / 2^doublings)."""
+    for _ in range(min(doublings, 11)):  # from then on everything is in bins -1 and 0
+        pairs = counts.reshape(HALF, 2).sum(axis=1)
+        counts = np.zeros(BINS, np.int64)
+        counts[HALF // 2 : HALF // 2 + HALF] = pairs
+    return counts
+
+
+def cut(
+    counts: Array, exponent: int, lo: Array, hi: Array, percentile: float, symmetric: bool
+) -> tuple[Array, Array]:
+    """Return the extremes that hold `percentile` per cent of the values, each on its side."""
+    need = math.ceil(float(counts.sum()) * percentile / 100)
+    width = 2.0**exponent
+    low, high = float(lo), float(hi)
+    if symmetric:
+        # Bins i and -1 - i hold the magnitudes between i and i + 1.
+        magnitudes = counts[HALF:] + counts[HALF - 1 :: -1]
+        edge = min(_holding(magnitudes, need) * width, max(-low, high))
+        return np.asarray(-edge, F32), np.asarray(edge, F32)
+    below = (_holding(counts, need) - HALF) * width
+    above = (HALF - _holding(counts[::-1], need)) * width
+    return np.asarray(max(above, low), F32), np.asarray(min(below, high), F32)
+
+
+def _holding(counts: Array, need: int) -> int:
+    """How many bins from the first on hold `need` values."""
+    return int(np.searchsorted(np.cumsum(counts), need)) + 1
