@@ -2,22 +2,33 @@
 """FP16 kernels for NumPy arrays with the same bits everywhere."""
 
 from halfbyte import formats
+from halfbyte.calibration import HistogramObserver, MinMaxObserver, MovingAverageObserver
 from halfbyte.casts import to_f16, to_f32
+from halfbyte.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte.gemm import gemm_f16, linear, prepack
+from halfbyte.quantization import dequantize, quantize, requantize
 from halfbyte.runtime import get_num_threads, set_num_threads, warm_up
 from halfbyte.tensors import Int4Array, PackedMatrix, QuantizedTensor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HistogramObserver",
     "Int4Array",
+    "MinMaxObserver",
+    "MovingAverageObserver",
     "PackedMatrix",
     "QuantizedTensor",
+    "dequantize",
+    "fake_quantize",
+    "fake_quantize_backward",
     "formats",
     "gemm_f16",
     "get_num_threads",
     "linear",
     "prepack",
+    "quantize",
+    "requantize",
     "set_num_threads",
     "to_f16",
     "to_f32",

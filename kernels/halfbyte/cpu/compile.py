@@ -35,9 +35,11 @@ if hasattr(os, "register_at_fork"):
 
 u16_2d = types.Array(types.uint16, 2, "A")
 u16_3d = types.Array(types.uint16, 3, "A")
+f32_1d = types.Array(types.float32, 1, "A")
 f32_2d = types.Array(types.float32, 2, "A")
 u8_1d = types.Array(types.uint8, 1, "A")
 i64_1d = types.Array(types.int64, 1, "A")
+i64_2d = types.Array(types.int64, 2, "A")
 i64 = types.int64
 f32 = types.float32
 

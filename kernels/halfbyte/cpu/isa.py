@@ -16,6 +16,7 @@ target lacks. What the target has is found by compiling four lines of IR and rea
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import os
@@ -40,7 +41,7 @@ class IsaType(types.Type):
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
-        super().__init__(name=f"Isa({isa.name}, {_fingerprint()})")
+        super().__init__(name=f"Isa({isa.name} x {isa.lanes}, {_fingerprint()})")
 
 
 class Isa:
@@ -61,7 +62,17 @@ class Isa:
         return f"Isa({self.name!r})"
 
     def __reduce__(self) -> tuple[object, ...]:  # Numba's cache pickles types
-        return _by_name, (self.name,)
+        return _restored, (self.name, self.lanes)
+
+    @functools.cache  # noqa: B019 - the few there are live as long as the process
+    def with_lanes(self, lanes: int) -> Isa:
+        """The same instructions for vectors of so many lanes: several registers, or part of one."""
+        if lanes == self.lanes:
+            return self
+        other = copy.copy(self)
+        other.lanes = lanes
+        other._numba_type_ = IsaType(other)
+        return other
 
     def tile_vectors(self, rows: int, columns: int) -> int:
         """Vectors in a row of a register tile: the largest power of two that leaves a quarter of
@@ -100,6 +111,10 @@ _TABLE = (
 
 def _by_name(name: str) -> Isa:
     return next(isa for isa in _TABLE if isa.name == name)
+
+
+def _restored(name: str, lanes: int) -> Isa:
+    return _by_name(name).with_lanes(lanes)
 
 
 # Ceilings that name an instruction set which the kernels above do not tell apart yet.

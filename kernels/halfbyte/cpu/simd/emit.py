@@ -67,14 +67,27 @@ def load(builder, address, typ, offset=0):
     return loaded
 
 
-def store(builder, value, address, offset=0, *, align=1, streaming=False):
-    """To memory; past the caches if `streaming`."""
+def store(builder, value, address, offset=0):
+    """To memory, at an address of any alignment."""
     if offset:
         address = builder.add(address, I64(offset))
-    stored = builder.store(value, pointer(builder, address, value.type))
-    stored.align = align
-    if streaming:
-        stored.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
+    builder.store(value, pointer(builder, address, value.type)).align = 1
+
+
+def stream(builder, value, address, align):
+    """To memory past the caches, at an aligned address, by pieces of `align` bytes: LLVM makes a
+    streaming store only of what is aligned to its size and has a register's size."""
+    element = int(value.type.element.intrinsic_name[1:]) // 8  # f32: 4
+    lanes = min(value.type.count, align // element)
+    size = lanes * element
+    once = builder.module.add_metadata([I32(1)])
+    for first in range(0, value.type.count, lanes):
+        piece = shuffle(builder, value, value, range(first, first + lanes))
+        at = builder.add(address, I64(first * element))
+        stored = builder.store(piece, pointer(builder, at, piece.type))
+        stored.align = size
+        if size >= 16:
+            stored.set_metadata("nontemporal", once)
 
 
 def load_part(builder, address, vector, count):
@@ -110,15 +123,43 @@ def prefetch(builder, address, *, write=False):
     call(builder, "llvm.prefetch.p0", ir.VoidType(), at, purpose, into_all_levels, data)
 
 
-# ---- FP16 --------------------------------------------------------------------------------------
+# ---- Between memory and registers --------------------------------------------------------------
 def decode(builder, isa, kind, x):
-    """What memory of this kind holds to FP32."""
-    return widen(builder, isa, x) if kind.element == "f16" else x
+    """What memory of this kind holds to what registers hold."""
+    if kind.element == "f16":
+        return widen(builder, isa, x)
+    if kind.element == "i32":
+        return builder.sitofp(x, ir.VectorType(F32, x.type.count))
+    if kind.element == "i8":
+        return builder.zext(x, ir.VectorType(I32, x.type.count))
+    if kind.element == "i4":
+        # Each byte to 16 bits, its upper nibble moved up to the second byte.
+        lanes = 2 * x.type.count
+        pair = builder.zext(x, ir.VectorType(I16, x.type.count))
+        moved = builder.or_(pair, builder.shl(pair, constant(4, x.type.count, I16)))
+        nibbles = builder.and_(moved, constant(0x0F0F, x.type.count, I16))
+        codes = builder.bitcast(nibbles, ir.VectorType(I8, lanes))
+        return builder.zext(codes, ir.VectorType(I32, lanes))
+    return x
 
 
 def encode(builder, isa, kind, x):
-    """FP32 to what memory of this kind holds."""
-    return narrow(builder, isa, x) if kind.element == "f16" else x
+    """What registers hold to what memory of this kind holds. Codes lose their upper bits."""
+    if kind.element == "f16":
+        return narrow(builder, isa, x)
+    if kind.element == "i8":
+        return builder.trunc(x, ir.VectorType(I8, x.type.count))
+    if kind.element == "i4":
+        count = x.type.count // 2
+        codes = builder.trunc(x, ir.VectorType(I8, x.type.count))
+        pair = builder.bitcast(codes, ir.VectorType(I16, count))
+        low = builder.and_(pair, constant(0x0F, count, I16))
+        high = builder.and_(builder.lshr(pair, constant(4, count, I16)), constant(0xF0, count, I16))
+        return builder.trunc(builder.or_(low, high), ir.VectorType(I8, count))
+    return x
+
+
+# ---- FP16 --------------------------------------------------------------------------------------
 
 
 def widen(builder, isa, bits):
@@ -170,6 +211,36 @@ def narrow(builder, isa, x):
 
 
 # ---- Arithmetic --------------------------------------------------------------------------------
+def is_float(x):
+    """Whether a vector holds floating point numbers."""
+    return isinstance(x.type.element, (ir.FloatType, ir.DoubleType))
+
+
+def smaller(builder, x, y):
+    """The smaller of each pair of lanes; y where either is NaN."""
+    less = builder.fcmp_ordered if is_float(x) else builder.icmp_signed
+    return builder.select(less("<", x, y), x, y)
+
+
+def larger(builder, x, y):
+    """The larger of each pair of lanes; y where either is NaN."""
+    more = builder.fcmp_ordered if is_float(x) else builder.icmp_signed
+    return builder.select(more(">", x, y), x, y)
+
+
+def fold(builder, combine, x):
+    """All lanes into one, the upper half onto the lower one until one is left: the same order on
+    every instruction set."""
+    while x.type.count > 1:
+        half = x.type.count // 2
+        x = combine(
+            builder,
+            shuffle(builder, x, x, range(half)),
+            shuffle(builder, x, x, range(half, 2 * half)),
+        )
+    return builder.extract_element(x, I32(0))
+
+
 def multiply_add(builder, isa, x, y, z):
     """x * y + z, where the product is exact (rule 1): with or without FMA the same value."""
     if isa.fma:

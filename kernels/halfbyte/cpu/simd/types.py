@@ -14,11 +14,14 @@ from numba.extending import models, register_model
 
 # LLVM's scalar types. Called with a number, an integer type makes a constant: I64(8).
 BOOL, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-F16, F32 = ir.HalfType(), ir.FloatType()
+F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 
 
 class VectorType(types.Type):
-    """`lanes` values in one register: 'f32', or 'mask' (what a comparison gives)."""
+    """`lanes` values side by side: 'f32', 'f64', 'i32', or 'mask' (what a comparison gives).
+
+    As wide as a register, or as several: LLVM splits it.
+    """
 
     def __init__(self, element: str, lanes: int) -> None:
         self.element, self.lanes = element, lanes
@@ -26,7 +29,8 @@ class VectorType(types.Type):
 
     @property
     def ir(self) -> ir.VectorType:
-        return ir.VectorType({"f32": F32, "mask": BOOL}[self.element], self.lanes)
+        elements = {"f32": F32, "f64": F64, "i32": I32, "mask": BOOL}
+        return ir.VectorType(elements[self.element], self.lanes)
 
 
 class TileType(types.Type):
@@ -55,16 +59,33 @@ class ShapeType(types.Type):
 
 
 class KindType(types.Type):
-    """What FP32 values are in memory, 'f16' or 'f32'; holds nothing at run time."""
+    """What values are in memory; holds nothing at run time.
+
+    'f16', 'f32' and 'i32' are FP32 in registers, 'f64' is itself. 'i8' and 'i4' are codes: integers
+    of the two sizes, i32 in registers; of two 4-bit ones that share a byte, the first is low.
+    """
 
     def __init__(self, element: str) -> None:
         self.element = element
-        self.size = {"f16": 2, "f32": 4}[element]
+        self.bits = int(element[1:])
         super().__init__(name=f"Kind({element})")
+
+    @property
+    def size(self) -> int:
+        """Bytes of a value."""
+        return self.bits // 8
+
+    @property
+    def register(self) -> str:
+        """What a vector of them holds in registers."""
+        return {"f64": "f64", "i8": "i32", "i4": "i32"}.get(self.element, "f32")
 
     def ir(self, lanes: int) -> ir.VectorType:
         """What is loaded and stored. Halves are bits here: not every CPU has registers of them."""
-        return ir.VectorType({"f16": I16, "f32": F32}[self.element], lanes)
+        if self.element == "i4":
+            return ir.VectorType(I8, lanes // 2)
+        elements = {"f16": I16, "f32": F32, "f64": F64, "i32": I32, "i8": I8}
+        return ir.VectorType(elements[self.element], lanes)
 
 
 class Kind:
@@ -74,7 +95,8 @@ class Kind:
         self._numba_type_ = KindType(element)
 
 
-HALF, SINGLE = Kind("f16"), Kind("f32")
+HALF, SINGLE, DOUBLE, INTEGER = Kind("f16"), Kind("f32"), Kind("f64"), Kind("i32")
+BYTE, NIBBLE = Kind("i8"), Kind("i4")
 
 
 # A Numba type's data model says which LLVM type its values have.
@@ -93,5 +115,5 @@ class _Nothing(models.OpaqueModel):
 
 @lower_constant(KindType)
 def _lower_kind(context, builder, typ, value):
-    """HALF and SINGLE are global variables to a kernel, which Numba compiles in as constants."""
+    """Kinds are global variables to a kernel, which Numba compiles in as constants."""
     return context.get_dummy_value()

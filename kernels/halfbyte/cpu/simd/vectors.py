@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One vector, or one value, at a time: memory and arithmetic.
 
-A vector has as many lanes as the Isa says. Values are FP32 in registers and FP16 or FP32, by
-their kind, in memory.
+A vector has as many lanes as the Isa says. What values are in memory, and then in registers, their
+kind says.
 """
 
 from __future__ import annotations
@@ -16,10 +16,25 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin
 
 from halfbyte.cpu.simd import emit
-from halfbyte.cpu.simd.types import BOOL, F32, I8, I32, VectorType
+from halfbyte.cpu.simd.types import BOOL, F32, F64, I8, I32, I64, VectorType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+SCALARS = {"f32": types.float32, "f64": types.float64, "i32": types.int32}
+
+
+STREAM_ALIGN = int(__import__("os").environ.get("SA", "16"))
+
+
+@intrinsic(prefer_literal=True)
+def widened(typingctx, isa, lanes):
+    """An Isa of the same instructions for vectors of so many lanes, a literal."""
+
+    def codegen(context, builder, signature, args):
+        return context.get_dummy_value()
+
+    return isa.isa.with_lanes(lanes.literal_value)._numba_type_(isa, lanes), codegen
 
 
 @intrinsic
@@ -37,14 +52,14 @@ def kind_bytes(typingctx, kind):
 # ---- Memory: vectors ---------------------------------------------------------------------------
 @intrinsic
 def load(typingctx, isa, address, kind):
-    """A vector of FP32 values from memory of this kind."""
+    """A vector from memory of this kind."""
 
     def codegen(context, builder, signature, args):
         _, address, _ = args
         stored = emit.load(builder, address, kind.ir(isa.isa.lanes))
         return emit.decode(builder, isa.isa, kind, stored)
 
-    return VectorType("f32", isa.isa.lanes)(isa, address, kind), codegen
+    return VectorType(kind.register, isa.isa.lanes)(isa, address, kind), codegen
 
 
 @intrinsic
@@ -61,7 +76,7 @@ def load_part(typingctx, isa, address, count, kind):
 
 @intrinsic
 def store(typingctx, isa, x, address, kind):
-    """A vector of FP32 values to memory of this kind, rounded if it is FP16."""
+    """A vector to memory of this kind, rounded if it is FP16."""
 
     def codegen(context, builder, signature, args):
         _, x, address, _ = args
@@ -85,14 +100,11 @@ def store_part(typingctx, isa, x, address, count, kind):
 
 @intrinsic
 def stream(typingctx, isa, x, address, kind):
-    """`store` past the caches, to an address aligned to the vector. Needs `finish_streaming`."""
-    size = isa.isa.lanes * kind.size
+    """`store` past the caches, to an address aligned to 16 bytes. Needs `finish_streaming`."""
 
     def codegen(context, builder, signature, args):
         _, x, address, _ = args
-        value = emit.encode(builder, isa.isa, kind, x)
-        # There is no streaming store of eight bytes of a vector.
-        emit.store(builder, value, address, align=size, streaming=size >= 16)
+        emit.stream(builder, emit.encode(builder, isa.isa, kind, x), address, STREAM_ALIGN)
         return context.get_dummy_value()
 
     return types.none(isa, x, address, kind), codegen
@@ -133,6 +145,61 @@ def store_scalar(typingctx, isa, x, address, kind):
         return context.get_dummy_value()
 
     return types.none(isa, x, address, kind), codegen
+
+
+@intrinsic
+def load_double(typingctx, address):
+    """One FP64 value."""
+
+    def codegen(context, builder, signature, args):
+        return emit.load(builder, args[0], F64)
+
+    return types.float64(address), codegen
+
+
+@intrinsic
+def store_double(typingctx, x, address):
+    """One FP64 value to memory."""
+
+    def codegen(context, builder, signature, args):
+        emit.store(builder, *args)
+        return context.get_dummy_value()
+
+    return types.none(x, address), codegen
+
+
+@intrinsic
+def copy_element(typingctx, target, source, kind):
+    """Copy one value of this kind as it is."""
+
+    def codegen(context, builder, signature, args):
+        target, source, _ = args
+        emit.store(builder, emit.load(builder, source, kind.ir(1)), target)
+        return context.get_dummy_value()
+
+    return types.none(target, source, kind), codegen
+
+
+@intrinsic
+def clear_upper_nibble(typingctx, address):
+    """Keep the lower nibble of one byte."""
+
+    def codegen(context, builder, signature, args):
+        byte = emit.load(builder, args[0], I8)
+        emit.store(builder, builder.and_(byte, I8(15)), args[0])
+        return context.get_dummy_value()
+
+    return types.none(address), codegen
+
+
+@intrinsic
+def bytes_of(typingctx, kind, count):
+    """Bytes that `count` values of this kind take, a started one included."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ashr(builder.add(builder.mul(args[1], I64(kind.bits)), I64(7)), I64(3))
+
+    return types.int64(kind, count), codegen
 
 
 @intrinsic
@@ -186,6 +253,27 @@ def splat(typingctx, isa, x):
 
 
 @intrinsic
+def splat_integer(typingctx, isa, x):
+    """All lanes the same integer, the low 32 bits of an int64."""
+
+    def codegen(context, builder, signature, args):
+        return emit.splat(builder, builder.trunc(args[1], I32), isa.isa.lanes)
+
+    return VectorType("i32", isa.isa.lanes)(isa, x), codegen
+
+
+@intrinsic
+def zeros(typingctx, isa, kind):
+    """What registers hold of this kind, all lanes zero."""
+    vector = VectorType(kind.register, isa.isa.lanes)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(vector.ir, None)
+
+    return vector(isa, kind), codegen
+
+
+@intrinsic
 def multiply_add(typingctx, isa, x, y, z):
     """x * y + z for vectors whose product is exact."""
 
@@ -204,6 +292,89 @@ def select(typingctx, mask, x, y):
         return builder.select(*args)
 
     return x(mask, x, y), codegen
+
+
+@intrinsic
+def smaller(typingctx, x, y):
+    """The smaller of each pair of lanes; y where either is NaN."""
+
+    def codegen(context, builder, signature, args):
+        return emit.smaller(builder, *args)
+
+    return x(x, y), codegen
+
+
+@intrinsic
+def larger(typingctx, x, y):
+    """The larger of each pair of lanes; y where either is NaN."""
+
+    def codegen(context, builder, signature, args):
+        return emit.larger(builder, *args)
+
+    return x(x, y), codegen
+
+
+@intrinsic
+def smallest(typingctx, x):
+    """The smallest lane, as a scalar."""
+
+    def codegen(context, builder, signature, args):
+        return emit.fold(builder, emit.smaller, args[0])
+
+    return SCALARS[x.element](x), codegen
+
+
+@intrinsic
+def largest(typingctx, x):
+    """The largest lane, as a scalar."""
+
+    def codegen(context, builder, signature, args):
+        return emit.fold(builder, emit.larger, args[0])
+
+    return SCALARS[x.element](x), codegen
+
+
+@intrinsic
+def total(typingctx, x):
+    """The sum of all lanes, as a scalar: halves onto each other, in that order."""
+
+    def codegen(context, builder, signature, args):
+        return emit.fold(builder, lambda builder, x, y: builder.fadd(x, y), args[0])
+
+    return SCALARS[x.element](x), codegen
+
+
+@intrinsic
+def bits(typingctx, x):
+    """The bits of FP32 lanes as integers."""
+    vector = VectorType("i32", x.lanes)
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], vector.ir)
+
+    return vector(x), codegen
+
+
+@intrinsic
+def singles(typingctx, x):
+    """Integers to FP32."""
+    vector = VectorType("f32", x.lanes)
+
+    def codegen(context, builder, signature, args):
+        return builder.sitofp(args[0], vector.ir)
+
+    return vector(x), codegen
+
+
+@intrinsic
+def doubles(typingctx, x):
+    """FP32 to FP64, exactly."""
+    vector = VectorType("f64", x.lanes)
+
+    def codegen(context, builder, signature, args):
+        return builder.fpext(args[0], vector.ir)
+
+    return vector(x), codegen
 
 
 @intrinsic
@@ -248,12 +419,24 @@ def _operator(function: Callable, build: Callable, result: str | None = None) ->
         return build(builder, *args)
 
 
-_operator(operator.add, lambda builder, x, y: builder.fadd(x, y))
-_operator(operator.sub, lambda builder, x, y: builder.fsub(x, y))
+def _by_element(of_floats: str, of_integers: str) -> Callable:
+    """The builder's method of the one name for vectors of floats, of the other for integers."""
+
+    def build(builder, x, y):
+        return getattr(builder, of_floats if emit.is_float(x) else of_integers)(x, y)
+
+    return build
+
+
+_operator(operator.add, _by_element("fadd", "add"))
+_operator(operator.sub, _by_element("fsub", "sub"))
+_operator(operator.xor, lambda builder, x, y: builder.xor(x, y))
+_operator(operator.and_, lambda builder, x, y: builder.and_(x, y))
 _operator(operator.mul, lambda builder, x, y: builder.fmul(x, y))
 _operator(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
 # Ordered: false where x or y is NaN, like Python's.
 _operator(operator.lt, lambda builder, x, y: builder.fcmp_ordered("<", x, y), "mask")
 _operator(operator.le, lambda builder, x, y: builder.fcmp_ordered("<=", x, y), "mask")
+_operator(operator.gt, lambda builder, x, y: builder.fcmp_ordered(">", x, y), "mask")
 _operator(operator.ge, lambda builder, x, y: builder.fcmp_ordered(">=", x, y), "mask")
 _operator(operator.eq, lambda builder, x, y: builder.fcmp_ordered("==", x, y), "mask")

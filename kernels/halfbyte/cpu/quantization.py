@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan and launch quantization: where scales come from, how many looks at the data it takes.
+
+Arguments are checked. Scales are float32 arrays in C order, zero points int32 ones or None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from halfbyte.cpu import blocking
+from halfbyte.cpu import quantization_fake as fake
+from halfbyte.cpu import quantization_kernel as codes
+from halfbyte.cpu import quantization_rows as rows
+from halfbyte.cpu import quantization_scales as scales
+from halfbyte.cpu import quantization_values as values
+from halfbyte.cpu.quantization_plan import (
+    Layout,
+    Operand,
+    channels,
+    elements,
+    launch,
+    layout,
+    numbers,
+    padded,
+    parts_for_sums,
+    parts_for_threads,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from halfbyte.arrays import Array
+    from halfbyte.cpu.compile import Kernel
+
+
+class Scheme(NamedTuple):
+    """How an array is quantized, but for the scales themselves."""
+
+    bits: int
+    axis: int | None
+    group_size: int | None
+    qmin: int
+    qmax: int
+    symmetric: bool = True
+
+    @property
+    def options(self) -> dict[int, int]:
+        return {
+            rows.QMIN: self.qmin,
+            rows.QMAX: self.qmax,
+            rows.SYMMETRIC: int(self.symmetric),
+        }
+
+
+def quantize(
+    x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme, seed: int | None
+) -> None:
+    """Codes of x with given scales; to nearest, or stochastically with a seed."""
+    both = _channels(scale, _floats(zero_point, scale), x.shape, scheme)
+    _code(_layout_of_codes(x, out, both, scheme, seed), scheme, {rows.CODING: 1}, seed)
+
+
+def quantize_from_data(
+    x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme,
+    *, method: str, seed: int | None, check_finite: bool, keep: bool,
+) -> bool:  # fmt: skip
+    """Codes of x; fills in scales and zero points, too. Returns whether that was done.
+
+    It is not where check_finite and x is not finite. keep: then `out`, `scale` and `zero_point`
+    stay as they are, which takes a second look at x.
+    """
+    found, floats = np.empty(scale.shape, np.float32), np.zeros(scale.shape, np.float32)
+    grouped = scheme.group_size is not None
+    both = [channels(v, x.shape, scheme.axis, grouped=grouped) for v in (found, floats)]
+    place = _layout_of_codes(x, out, both, scheme, seed)
+    look = {rows.FROM_DATA: 1}
+    fused = method == "absmax" and not (keep and check_finite) and _can_fuse(place, scheme)
+    if fused:
+        finite = _code(place, scheme, {**look, rows.CODING: 1}, seed)
+    elif grouped:
+        finite = _code(place, scheme, look, None)
+    else:
+        lo, hi, finite = ranges(x, scheme.axis)
+        found, floats = scales_of_ranges(lo, hi, scheme)
+    if check_finite and not finite:
+        return False
+    if not fused:
+        if method == "mse":
+            found = best_scales(x, found, floats, scheme)
+        quantize(x, out, found, floats, scheme, seed)
+    scale[...] = found
+    if zero_point is not None:
+        zero_point[...] = floats
+    return True
+
+
+def _layout_of_codes(
+    x: Array, out: Array, both: list[Operand], scheme: Scheme, seed: int | None
+) -> Layout:
+    packed = scheme.bits == 4
+    number = numbers(x.shape) if seed is not None else Operand(None, (0,) * x.ndim)
+    operands = [elements(x), elements(out, x.shape if packed else None), *both, number]
+    return layout(operands, x.shape, keep_last=packed or scheme.group_size is not None)
+
+
+def _code(place: Layout, scheme: Scheme, steps: dict[int, int], seed: int | None) -> bool:
+    x = place.operands[0].array
+    assert x is not None
+    kernel = {
+        (4, False): codes.quantize_single,
+        (4, True): codes.quantize_single_nibbles,
+        (2, False): codes.quantize_half,
+        (2, True): codes.quantize_half_nibbles,
+    }[x.itemsize, scheme.bits == 4]
+    options = {**scheme.options, **steps}
+    if seed is not None:
+        options |= {rows.STOCHASTIC: 1, rows.SEED: seed - (seed >> 63 << 64)}
+    return launch(
+        kernel, place, options, per=scheme.group_size, parts=parts_for_threads(place),
+        spans=rows.CODING not in steps,
+    )  # fmt: skip
+
+
+def _can_fuse(place: Layout, scheme: Scheme) -> bool:
+    """Whether a look at a row, or group, is followed by its codes while it is in the cache."""
+    if scheme.group_size is not None:
+        return scheme.group_size % rows.BLOCK == 0 or scheme.group_size >= place.count
+    fits = 4 * place.count <= blocking.cache_bytes(2) // 2
+    return fits and place.one_channel_a_row() and place.rows >= 2 * parts_for_threads(place)
+
+
+def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
+    """Smallest and largest finite value of all, or of each entry of an axis, and whether all are
+    finite. Without any: inf and -inf."""
+    count = 1 if axis is None else x.shape[axis]
+    lo, hi = padded(np.inf, count), padded(-np.inf, count)
+    operands = [elements(x), elements(x)]
+    operands += [channels(v, x.shape, axis, grouped=False) for v in (lo, hi)]
+    place = layout(operands, x.shape, keep_last=False)
+    parts = parts_for_threads(place) if place.rows * place.count > 16 * count else 1
+    own = [(lo.copy(), hi.copy()) for _ in range(parts)]
+
+    def operands_of(part: int) -> list[Operand]:
+        each = (channels(v, x.shape, axis, grouped=False) for v in own[part])
+        return [*operands[:2], *each]
+
+    kernel = scales.range_single if x.itemsize == 4 else scales.range_half
+    finite = launch(kernel, place, {}, per=None, parts=parts, own=operands_of)
+    lo = np.minimum.reduce([part[0][:count] for part in own])
+    hi = np.maximum.reduce([part[1][:count] for part in own])
+    shape = () if axis is None else (count,)
+    return lo.reshape(shape), hi.reshape(shape), finite
+
+
+def scales_of_ranges(lo: Array, hi: Array, scheme: Scheme) -> tuple[Array, Array]:
+    """Rule 4: scales and zero points, both float32, for these extremes."""
+    scale, zero_point = np.empty(lo.shape, np.float32), np.empty(lo.shape, np.float32)
+    scales.scales_of_ranges(
+        lo.reshape(-1), hi.reshape(-1), scale.reshape(-1), zero_point.reshape(-1),
+        int(scheme.symmetric), scheme.qmin, scheme.qmax,
+    )  # fmt: skip
+    return scale, zero_point
+
+
+def best_scales(x: Array, scale: Array, zero_point: Array, scheme: Scheme) -> Array:
+    """The candidates of rule 4 with the smallest squared errors."""
+    kernel = scales.errors_single if x.itemsize == 4 else scales.errors_half
+    best = np.empty(scale.shape, np.int64)
+    for (part,), of_scales, its_scheme in _pieces([x], scheme):
+        operands = [elements(part), elements(part)]
+        s, z = scale[of_scales], zero_point[of_scales]
+        errors = _sums(kernel, operands, s, z, [], part.shape, its_scheme, scales.CANDIDATES)
+        best[of_scales] = np.argmin(errors, axis=0)
+    result = scale.copy()
+    scales.shrink_scales(result.reshape(-1), best.reshape(-1))
+    return result
+
+
+def dequantize(
+    q: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme
+) -> None:
+    """out = (code - zero point) * scale."""
+    packed, signed = scheme.bits == 4, scheme.qmin < 0
+    kernel = {
+        (4, False): values.dequantize_single,
+        (4, True): values.dequantize_single_nibbles,
+        (2, False): values.dequantize_half,
+        (2, True): values.dequantize_half_nibbles,
+    }[out.itemsize, packed]
+    floats = _floats(zero_point, scale)
+    operands = [
+        elements(q, out.shape if packed else None),
+        elements(out),
+        *_channels(scale, floats, out.shape, scheme),
+    ]
+    place = layout(operands, out.shape, keep_last=packed or scheme.group_size is not None)
+    half = (8 if packed else 128) if signed else 0
+    options = {rows.FLIP: half, rows.OFFSET: half}
+    launch(kernel, place, options, per=scheme.group_size, parts=parts_for_threads(place))
+
+
+def requantize(
+    acc: Array, out: Array, scale: Array, zero_point: Array, bias: Array, axis: int | None,
+    *, relu: bool,
+) -> None:  # fmt: skip
+    """int32 to codes over the full range of out's dtype; all float32, () or one a channel."""
+    limits = np.iinfo(out.dtype)
+    scheme = Scheme(8, axis, None, int(limits.min), int(limits.max))
+    operands = [elements(acc), elements(out), *_channels(scale, zero_point, acc.shape, scheme)]
+    operands += _channels(bias, bias, acc.shape, scheme)[:1]
+    place = layout(operands, acc.shape, keep_last=False)
+    options = {**scheme.options, rows.RELU: int(relu)}
+    launch(values.requantize, place, options, per=None, parts=parts_for_threads(place))
+
+
+def fake_quantize(
+    x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme
+) -> None:
+    """out = what x is after quantizing and dequantizing."""
+    kernel = fake.fake_single if x.itemsize == 4 else fake.fake_half
+    floats = _floats(zero_point, scale)
+    operands = [elements(x), elements(out), *_channels(scale, floats, x.shape, scheme)]
+    place = layout(operands, x.shape, keep_last=scheme.group_size is not None)
+    launch(kernel, place, scheme.options, per=scheme.group_size, parts=parts_for_threads(place))
+
+
+def fake_quantize_backward(
+    dy: Array, x: Array, dx: Array, scale: Array, zero_point: Array | None, scheme: Scheme
+) -> Array:
+    """Fill dx; return dscale."""
+    kernel = {
+        (4, 4): fake.backward_single,
+        (2, 2): fake.backward_half,
+        (2, 4): fake.backward_half_single,
+        (4, 2): fake.backward_single_half,
+    }[dy.itemsize, x.itemsize]
+    floats = _floats(zero_point, scale)
+    dscale = np.zeros(scale.shape, np.float32)
+    for (dy_part, x_part, dx_part), of_scales, its_scheme in _pieces([dy, x, dx], scheme):
+        operands = [elements(dy_part), elements(dx_part)]
+        s, z = scale[of_scales], floats[of_scales]
+        sums = _sums(kernel, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            dscale[of_scales] = sums[0]
+    return dscale
+
+
+def _sums(
+    kernel: Kernel, first: list[Operand], scale: Array, zero_point: Array, last: list[Operand],
+    shape: tuple[int, ...], scheme: Scheme, candidates: int,
+) -> Array:  # fmt: skip
+    """FP64 sums of a channel's elements, (candidates, *scale.shape): the same for any threads."""
+    grouped = scheme.group_size is not None
+    ends = () if grouped or scheme.axis is None else (rows.BLOCK,)
+    room = scale.shape if grouped or scheme.axis is None else (scale.size + rows.BLOCK,)
+    both = _channels(scale, zero_point, shape, scheme)
+
+    def operands(sums: Array) -> list[Operand]:
+        return [*first, *both, channels(sums, shape, scheme.axis, grouped=grouped), *last]
+
+    place = layout(operands(np.empty(room)), shape, keep_last=grouped)
+    # Parts of groups are groups; parts of anything else share channels.
+    parts = parts_for_sums(place, candidates * scale.size)
+    sums = np.zeros((1 if grouped else parts, candidates, *room))
+    options = {**scheme.options, rows.CANDIDATE_BYTES: sums.strides[1]}
+    if scheme.axis is not None or grouped:
+        options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow
+    launch(
+        kernel, place, options, per=scheme.group_size, parts=parts,
+        own=lambda i: operands(sums[0 if grouped else i, 0, ...]),
+    )  # fmt: skip
+    total = sums.sum(axis=0)
+    return total[..., : scale.size] if ends else total
+
+
+def _pieces(
+    arrays: list[Array], scheme: Scheme
+) -> Iterator[tuple[list[Array], tuple[slice | None, ...], Scheme]]:
+    """Arrays, the place of their scales, and a scheme whose groups are rows or whole blocks.
+
+    Other groups become rows: x (..., k) as (..., groups, group_size) and what is left.
+    """
+    group, k = scheme.group_size, arrays[0].shape[-1] if arrays[0].ndim else 0
+    if group is None or group % rows.BLOCK == 0 or group >= k:
+        yield arrays, (...,), scheme
+        return
+    whole = k // group
+    for begin, end, size in ((0, whole, group), (whole, whole + 1, k - whole * group)):
+        if size and end > begin:
+            parts = [x[..., begin * group : begin * group + (end - begin) * size] for x in arrays]
+            views = [x.reshape(*x.shape[:-1], end - begin, size) for x in parts]
+            yield views, (..., slice(begin, end), None), scheme._replace(group_size=size)
+
+
+def _floats(zero_point: Array | None, scale: Array) -> Array:
+    """Zero points as the kernels take them."""
+    if zero_point is None:
+        return np.zeros(scale.shape, np.float32)
+    return zero_point.astype(np.float32)
+
+
+def _channels(
+    scale: Array, zero_point: Array, shape: tuple[int, ...], scheme: Scheme
+) -> list[Operand]:
+    if scheme.axis is not None:  # one an element, perhaps
+        scale, zero_point = padded(scale, scale.size), padded(zero_point, scale.size)
+    grouped = scheme.group_size is not None
+    return [channels(v, shape, scheme.axis, grouped=grouped) for v in (scale, zero_point)]

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantize rows of strided arrays, on one thread, with given scales or those of the data.
+
+Limited by memory, true division included. Results too large for the cache are written past it.
+"""
+
+import numpy as np
+
+from halfbyte.cpu.compile import inlined, kernel
+from halfbyte.cpu.philox import fill_uniforms
+from halfbyte.cpu.quantization_rows import (
+    BLOCK,
+    CODING,
+    EXTRA,
+    FROM_DATA,
+    INPUT,
+    MODE,
+    NOT_FINITE,
+    OUTPUT,
+    PER,
+    QMAX,
+    QMIN,
+    ROWS,
+    SCALE,
+    SEED,
+    STOCHASTIC,
+    STREAM_AHEAD,
+    STREAMING,
+    SYMMETRIC,
+    TO_INTEGER,
+    ZERO_POINT,
+    chunk_of,
+    fed,
+    feed,
+    fetch_ahead,
+    fetched,
+    left_in_span,
+    next_row,
+    part_of,
+    quotient,
+    scatter,
+    spans_of,
+    staged,
+    write,
+)
+from halfbyte.cpu.quantization_scales import scale_of
+from halfbyte.cpu.simd import (
+    BYTE,
+    HALF,
+    NIBBLE,
+    SINGLE,
+    bits,
+    bytes_of,
+    clear_upper_nibble,
+    enter_default_rounding,
+    finish_streaming,
+    kind_bytes,
+    larger,
+    leave_default_rounding,
+    load,
+    select,
+    smaller,
+    splat,
+    store_scalar,
+    widened,
+)
+
+
+@inlined
+def floor_or_above(isa, t, u):
+    """floor(t) + (u < t - floor(t)); beyond 1023 something as large."""
+    magic, one, most = splat(isa, TO_INTEGER), splat(isa, 1.0), splat(isa, 1023.0)
+    t = smaller(larger(t, splat(isa, -1023.0)), most)
+    nearest = (t + magic) - magic
+    floor = select(nearest > t, nearest - one, nearest)
+    return select(u < t - floor, floor + one, floor)
+
+
+@inlined
+def quantize_blocks(
+    isa, source, target, s, z, u, first, count, options, ahead, streaming, kind, form
+):
+    """Codes of whole blocks, from element `first` of a row on."""
+    magic = splat(isa, TO_INTEGER)
+    qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
+    lowest, highest = magic + qmin, magic + qmax
+    mode, per, stochastic = options[MODE], options[PER], options[STOCHASTIC] != 0
+    left = left_in_span(mode, first, per)
+    for i in range(0, count, BLOCK):
+        at = source + bytes_of(kind, i)
+        fetch_ahead(at, ahead)
+        zero_point = fed(isa, z, mode, i)
+        t = quotient(isa, load(isa, at, kind), fed(isa, s, mode, i))
+        if stochastic:
+            t = floor_or_above(isa, t, load(isa, u + 4 * i, SINGLE))
+        # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
+        code = smaller(larger((t + magic) + zero_point, lowest), highest)
+        write(isa, bits(code), target + bytes_of(form, i), form, streaming)
+        left -= BLOCK
+        if left == 0:
+            left = per
+            s += 4
+            z += 4
+
+
+@inlined
+def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, kind, form):
+    """Codes of elements begin, ..., end - 1 of a row."""
+    mode, per = options[MODE], options[PER]
+    d = strides.shape[1] - 1
+    while begin < end:
+        n = chunk_of(end - begin)
+        s = feed(isa, addresses[2], mode, begin, per, n, part_of(scratch, SCALE))
+        z = feed(isa, addresses[3], mode, begin, per, n, part_of(scratch, ZERO_POINT))
+        u = part_of(scratch, EXTRA)
+        if options[STOCHASTIC]:
+            number = addresses[4] + begin * strides[4, d]
+            fill_uniforms(isa, options[SEED], number, strides[4, d], n, u)
+        x = addresses[0] + begin * strides[0, d]
+        x = fetched(x, strides[0, d], part_of(scratch, INPUT), n, kind)
+        place = addresses[1] + bytes_of(form, begin) * strides[1, d]
+        codes = place
+        if staged(strides[1, d], n, BYTE):
+            codes = part_of(scratch, OUTPUT)
+        streaming = options[STREAMING] != 0 and codes % 16 == 0
+        quantize_blocks(isa, x, codes, s, z, u, begin, n, options, ahead, streaming, kind, form)
+        if codes != place:
+            if n % 2 == 1 and bytes_of(form, 1) == bytes_of(form, 2):
+                clear_upper_nibble(codes + n // 2)
+            scatter(codes, place, strides[1, d], bytes_of(form, n), BYTE)
+        begin += n
+
+
+@inlined
+def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratch, kind):
+    """Scales and zero points from elements begin, ..., end - 1 of a row."""
+    d = strides.shape[1] - 1
+    qmin, qmax = np.float32(options[QMIN]), np.float32(options[QMAX])
+    source, stride, symmetric = addresses[0], strides[0, d], options[SYMMETRIC] != 0
+    scales, zero_points = addresses[2] + 4 * (begin // span), addresses[3] + 4 * (begin // span)
+    not_finite = options[NOT_FINITE]
+    for first in range(begin, end, span):
+        scale, zero_point, finite = scale_of(
+            isa, source + first * stride, stride, min(span, end - first), symmetric, qmin, qmax,
+            ahead, part_of(scratch, INPUT), kind,
+        )  # fmt: skip
+        store_scalar(isa, scale, scales, SINGLE)
+        if not symmetric:
+            store_scalar(isa, zero_point, zero_points, SINGLE)
+        if not finite:
+            not_finite = 1
+        scales += 4
+        zero_points += 4
+    options[NOT_FINITE] = not_finite
+
+
+@inlined
+def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind, form):
+    """x, codes, scale, zero point, number of the element in C order."""
+    before = enter_default_rounding()
+    wide = widened(isa, 32)
+    span, reach = spans_of(options[MODE], options[PER], count)
+    # Both halves of each 128 bytes ahead. A part that is looked at and then coded is in the cache
+    # by then: fetch the next one meanwhile, a half in each pass.
+    ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
+    ahead_coding = ahead
+    if options[FROM_DATA] and options[CODING]:
+        size = reach * kind_bytes(kind)
+        ahead, ahead_coding = (size, size), (size + 64, size + 64)
+    for _ in range(rows):
+        for begin in range(0, count, reach):
+            end = min(begin + reach, count)
+            if options[FROM_DATA]:
+                scale_part(
+                    wide, addresses, strides, begin, end, span, options, ahead, scratch, kind
+                )
+            if options[CODING]:
+                quantize_part(
+                    wide, addresses, strides, begin, end, options, ahead_coding, scratch, kind, form
+                )
+        next_row(index, shape, addresses, strides)
+    finish_streaming()
+    leave_default_rounding(before)
+
+
+@kernel(*ROWS)
+def quantize_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """float32 to bytes."""
+    quantize_rows(
+        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, BYTE
+    )
+
+
+@kernel(*ROWS)
+def quantize_single_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """float32 to pairs of nibbles."""
+    quantize_rows(
+        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, NIBBLE
+    )
+
+
+@kernel(*ROWS)
+def quantize_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """float16 to bytes."""
+    quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, BYTE)
+
+
+@kernel(*ROWS)
+def quantize_half_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """float16 to pairs of nibbles."""
+    quantize_rows(
+        isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, NIBBLE
+    )

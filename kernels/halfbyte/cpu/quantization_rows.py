@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all quantization kernels share: rows, chunks, edges, and where a scale comes from.
+
+A kernel works through `rows` rows of several operands at once:
+
+    addresses[operand]             of the row's first element
+    strides[operand, dimension]    in bytes; the last dimension goes along the row
+    shape, index                   of the dimensions before it; index counts them like an odometer
+
+Every loop takes BLOCK elements a step, whatever the instruction set, so that sums come out the
+same on all of them. A row is cut into chunks of whole blocks. What is left over at its end, or does
+not lie side by side, is copied to scratch first, and results from scratch to their place.
+
+Scales and zero points (float32, the latter integral) belong to elements in one of three ways:
+
+    SPANS     one to `per` elements: whole blocks, or the whole row
+    EACH      one to an element; the arrays go on for BLOCK more values
+    SPREAD    one to `per` elements, any number; copied out to one each first
+"""
+
+from halfbyte.cpu.compile import i64, i64_1d, i64_2d, inlined, inner
+from halfbyte.cpu.simd import (
+    SINGLE,
+    copy_element,
+    kind_bytes,
+    load,
+    load_scalar,
+    prefetch_line,
+    select,
+    splat,
+    store,
+    store_scalar,
+    stream,
+    zero_bytes,
+)
+
+BLOCK = 32
+CHUNK = 4096
+SPANS, EACH, SPREAD = 0, 1, 2
+
+# What a kernel is called with after the Isa: addresses, strides, shape, index, elements of a row,
+# rows, options, address of scratch.
+ROWS = (i64_1d, i64_2d, i64_1d, i64_1d, i64, i64, i64_1d, i64)
+
+# Places in `options`.
+OPTIONS = 13
+MODE, PER, STREAMING, QMIN, QMAX, STOCHASTIC, SEED = range(7)
+FROM_DATA, SYMMETRIC, CODING, NOT_FINITE, RELU, CANDIDATE_BYTES = range(7, OPTIONS)
+FLIP, OFFSET = QMIN, QMAX  # for codes to values: code = (stored ^ FLIP) - OFFSET
+
+# 1.5 * 2^23: adding it rounds to an integer, ties to even, and leaves that in the low bits. Beyond
+# 2^22 the sum is no such integer, but far outside of any range.
+TO_INTEGER = 12582912.0
+
+# How far ahead of a stream to read.
+STREAM_AHEAD = 8192
+
+# Scratch: room for a chunk and a block of 4-byte values, for each of these.
+PARTS = 6
+INPUT, OTHER_INPUT, OUTPUT, SCALE, ZERO_POINT, EXTRA = range(PARTS)
+PART_BYTES = 4 * (CHUNK + 3 * BLOCK)  # a power of two would put all parts into one cache set
+SCRATCH_BYTES = PARTS * PART_BYTES
+
+
+@inlined
+def part_of(scratch, part):
+    return scratch + part * PART_BYTES
+
+
+@inlined
+def next_row(index, shape, addresses, strides):
+    """Step all operands to the row after this one."""
+    d = shape.size - 1
+    while d >= 0:
+        index[d] += 1
+        for operand in range(addresses.size):
+            addresses[operand] += strides[operand, d]
+        if index[d] < shape[d]:
+            break
+        for operand in range(addresses.size):
+            addresses[operand] -= strides[operand, d] * shape[d]
+        index[d] = 0
+        d -= 1
+
+
+@inlined
+def chunk_of(count):
+    """How many of the `count` elements that remain to take next."""
+    n = min(CHUNK, count)
+    if n > BLOCK:
+        n -= n % BLOCK
+    return n
+
+
+@inner
+def gather(source, stride, target, count, kind):
+    """Strided values to side by side, zeros after them."""
+    size = kind_bytes(kind)
+    for i in range(count):
+        copy_element(target + i * size, source + i * stride, kind)
+    zero_bytes(target + count * size, BLOCK * size)
+
+
+@inner
+def scatter(source, target, stride, count, kind):
+    """Values side by side to strided."""
+    for i in range(count):
+        copy_element(target + i * stride, source + i * kind_bytes(kind), kind)
+
+
+@inlined
+def staged(stride, count, kind):
+    """Whether values cannot be taken by whole blocks where they are."""
+    return stride != kind_bytes(kind) or count % BLOCK != 0
+
+
+@inlined
+def fetched(source, stride, place, count, kind):
+    """Address of whole blocks of these values: their own, or their copies' in this place."""
+    if staged(stride, count, kind):
+        gather(source, stride, place, count, kind)
+        source = place
+    return source
+
+
+@inner
+def spread(isa, source, first, per, count, target):
+    """Value j // per of source for elements j = first, first + 1, ... and zeros after them."""
+    at = source + 4 * (first // per)
+    left = per - first % per
+    for i in range(count):
+        if left == 0:
+            at += 4
+            left = per
+        store_scalar(isa, load_scalar(isa, at, SINGLE), target + 4 * i, SINGLE)
+        left -= 1
+    zero_bytes(target + 4 * count, 4 * BLOCK)
+
+
+@inlined
+def feed(isa, source, mode, first, per, count, place):
+    """Address of the scales of elements first, first + 1, ... of a row."""
+    if mode == EACH:
+        source += 4 * first
+    elif mode == SPREAD:
+        spread(isa, source, first, per, count, place)
+        source = place
+    else:
+        source += 4 * (first // per)
+    return source
+
+
+@inlined
+def fed(isa, source, mode, i):
+    """The scales of block i of those that `feed` found.
+
+    Why not a vector of equal ones in scratch: a plain store between streamed ones costs hundreds
+    of cycles (groups of 128: 0.12 of copyto's rate instead of 0.9).
+    """
+    if mode == SPANS:
+        return splat(isa, load_scalar(isa, source, SINGLE))
+    return load(isa, source + 4 * i, SINGLE)
+
+
+@inlined
+def left_in_span(mode, first, per):
+    """How many elements from the first on, itself included, share its scale. The loops count this
+    down by blocks: to 0 where a span ends, past it where there are no spans."""
+    left = 0
+    if mode == SPANS:
+        left = per - first % per
+    return left
+
+
+@inlined
+def spans_of(mode, per, count):
+    """Elements of a row with one scale, and how many are taken between one look at the data and
+    the next."""
+    span = count
+    if mode == SPANS:
+        span = min(per, count)
+    reach = max(1, CHUNK // span) * span
+    return span, reach
+
+
+@inlined
+def fetch_ahead(address, ahead):
+    """Fetch the two cache lines so many bytes ahead."""
+    prefetch_line(address + ahead[0])
+    prefetch_line(address + ahead[1])
+
+
+@inlined
+def write(isa, x, address, kind, streaming):
+    if streaming:
+        stream(isa, x, address, kind)
+    else:
+        store(isa, x, address, kind)
+
+
+@inlined
+def quotient(isa, x, scale):
+    """x / scale, 0 where that is NaN."""
+    t = x / scale
+    return select(t == t, t, splat(isa, 0.0))

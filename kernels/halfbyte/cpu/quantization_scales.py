@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scales and zero points from data (rule 4): extremes of spans, and what follows from them."""
+
+import numpy as np
+
+from halfbyte.cpu.compile import f32_1d, i64, i64_1d, inlined, inner, kernel
+from halfbyte.cpu.quantization_rows import (
+    BLOCK,
+    CANDIDATE_BYTES,
+    EACH,
+    INPUT,
+    MODE,
+    NOT_FINITE,
+    PER,
+    QMAX,
+    QMIN,
+    ROWS,
+    SCALE,
+    SPANS,
+    STREAM_AHEAD,
+    TO_INTEGER,
+    ZERO_POINT,
+    chunk_of,
+    fed,
+    feed,
+    fetch_ahead,
+    fetched,
+    left_in_span,
+    next_row,
+    part_of,
+    staged,
+)
+from halfbyte.cpu.simd import (
+    DOUBLE,
+    HALF,
+    SINGLE,
+    bits,
+    bytes_of,
+    copy_element,
+    doubles,
+    enter_default_rounding,
+    kind_bytes,
+    larger,
+    largest,
+    leave_default_rounding,
+    load,
+    load_double,
+    load_scalar,
+    magnitude,
+    select,
+    single_from_bits,
+    smaller,
+    smallest,
+    splat,
+    splat_integer,
+    store,
+    store_double,
+    store_scalar,
+    total,
+    widened,
+    zeros,
+)
+
+INFINITY = 0x7F800000  # bits
+SMALLEST_NORMAL = np.float32(2.0**-126)
+
+
+@inlined
+def peak_blocks(isa, source, count, most, ahead, kind):
+    """Bits of the largest magnitude of each lane, no less than `most`."""
+    for i in range(0, count, BLOCK):
+        at = source + bytes_of(kind, i)
+        fetch_ahead(at, ahead)
+        most = larger(bits(magnitude(load(isa, at, kind))), most)
+    return most
+
+
+@inner
+def peak_strided(isa, source, stride, count, ahead, place, kind):
+    """`peak` of values in any number and at any distance."""
+    most = splat_integer(isa, 0)
+    while count > 0:
+        n = chunk_of(count)
+        at = fetched(source, stride, place, n, kind)
+        most = peak_blocks(isa, at, n, most, ahead, kind)
+        source += n * stride
+        count -= n
+    return np.int64(largest(most))
+
+
+@inlined
+def peak(isa, source, stride, count, ahead, place, kind):
+    """Bits of the largest magnitude; INFINITY or more where a value is not finite."""
+    if staged(stride, count, kind):
+        return peak_strided(isa, source, stride, count, ahead, place, kind)
+    most = peak_blocks(isa, source, count, splat_integer(isa, 0), ahead, kind)
+    return np.int64(largest(most))
+
+
+@inlined
+def widen_range(isa, x, lo, hi):
+    """The smaller of lo and x, the larger of hi and x, where x is finite."""
+    finite = magnitude(x) < splat(isa, np.inf)
+    return smaller(select(finite, x, lo), lo), larger(select(finite, x, hi), hi)
+
+
+@inner
+def extremes(isa, source, stride, count, ahead, place, kind):
+    """The smallest and the largest of 0 and the finite values, and what `peak` returns."""
+    most = splat_integer(isa, 0)
+    lo, hi = splat(isa, 0.0), splat(isa, 0.0)
+    while count > 0:
+        n = chunk_of(count)
+        at = fetched(source, stride, place, n, kind)
+        for i in range(0, n, BLOCK):
+            fetch_ahead(at + bytes_of(kind, i), ahead)
+            x = load(isa, at + bytes_of(kind, i), kind)
+            most = larger(bits(magnitude(x)), most)
+            lo, hi = widen_range(isa, x, lo, hi)
+        source += n * stride
+        count -= n
+    return smallest(lo), largest(hi), np.int64(largest(most))
+
+
+@inlined
+def scale_from(lo, hi, symmetric, qmin, qmax):
+    """Scale and zero point (both float32) for values from lo <= 0 to hi >= 0."""
+    if symmetric:
+        scale = max(-lo, hi) / qmax
+    else:
+        steps = qmax - qmin
+        scale = (hi - lo) / steps
+        if scale > np.float32(3.4028234663852886e38):
+            scale = hi / steps - lo / steps
+    if scale < SMALLEST_NORMAL:
+        scale = np.float32(1)
+    zero_point = np.float32(0)
+    if not symmetric:
+        zero_point = np.float32(np.rint(min(max(qmin - lo / scale, qmin), qmax)))
+    return scale, zero_point
+
+
+@inlined
+def scale_of(isa, source, stride, count, symmetric, qmin, qmax, ahead, place, kind):
+    """Scale and zero point for `count` values, and whether all are finite."""
+    top = np.int64(0)
+    lo, hi = np.float32(0), np.float32(0)
+    if symmetric:
+        top = peak(isa, source, stride, count, ahead, place, kind)
+        hi = single_from_bits(top)
+    if not symmetric or top >= INFINITY:
+        lo, hi, top = extremes(isa, source, stride, count, ahead, place, kind)
+    scale, zero_point = scale_from(lo, hi, symmetric, qmin, qmax)
+    return scale, zero_point, top < INFINITY
+
+
+@inner
+def repeat_last(place, count, kind):
+    """Fill a block up with copies of its last value."""
+    size = kind_bytes(kind)
+    for i in range(count, count + -count % BLOCK):
+        copy_element(place + i * size, place + (count - 1) * size, kind)
+
+
+@inlined
+def range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind):
+    """x, x again, lo, hi: widen lo and hi by what is finite."""
+    before = enter_default_rounding()
+    wide = widened(isa, 32)
+    d = shape.size
+    ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
+    most = splat_integer(wide, 0)
+    each = options[MODE] == EACH
+    for _ in range(rows):
+        first = 0
+        row_lo = splat(wide, load_scalar(isa, addresses[2], SINGLE))
+        row_hi = splat(wide, load_scalar(isa, addresses[3], SINGLE))
+        while first < count:
+            n = chunk_of(count - first)
+            at = addresses[0] + first * strides[0, d]
+            at = fetched(at, strides[0, d], part_of(scratch, INPUT), n, kind)
+            if n % BLOCK != 0:
+                repeat_last(at, n, kind)
+            for i in range(0, n, BLOCK):
+                fetch_ahead(at + bytes_of(kind, i), ahead)
+                x = load(wide, at + bytes_of(kind, i), kind)
+                most = larger(bits(magnitude(x)), most)
+                if each:
+                    lo_at, hi_at = addresses[2] + 4 * (first + i), addresses[3] + 4 * (first + i)
+                    row_lo, row_hi = load(wide, lo_at, SINGLE), load(wide, hi_at, SINGLE)
+                row_lo, row_hi = widen_range(wide, x, row_lo, row_hi)
+                if each:
+                    store(wide, row_lo, lo_at, SINGLE)
+                    store(wide, row_hi, hi_at, SINGLE)
+            first += n
+        if not each:
+            store_scalar(isa, smallest(row_lo), addresses[2], SINGLE)
+            store_scalar(isa, largest(row_hi), addresses[3], SINGLE)
+        next_row(index, shape, addresses, strides)
+    if np.int64(largest(most)) >= INFINITY:
+        options[NOT_FINITE] = 1
+    leave_default_rounding(before)
+
+
+@kernel(*ROWS)
+def range_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """Extremes of float32."""
+    range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE)
+
+
+@kernel(*ROWS)
+def range_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """Extremes of float16."""
+    range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF)
+
+
+@kernel(f32_1d, f32_1d, f32_1d, f32_1d, i64, i64, i64)
+def scales_of_ranges(isa, lo, hi, scale, zero_point, symmetric, qmin, qmax):
+    """Rule 4 for extremes; zero joins in."""
+    before = enter_default_rounding()
+    zero = np.float32(0)
+    for i in range(lo.size):
+        scale[i], zero_point[i] = scale_from(
+            min(lo[i], zero), max(hi[i], zero), symmetric != 0, np.float32(qmin), np.float32(qmax)
+        )
+    leave_default_rounding(before)
+
+
+@kernel(f32_1d, i64_1d)
+def shrink_scales(isa, scale, steps):
+    """scale * (1 - steps / 64), in place."""
+    before = enter_default_rounding()
+    for i in range(scale.size):
+        scale[i] *= np.float32(1.0 - steps[i] / 64)
+    leave_default_rounding(before)
+
+
+CANDIDATES = 41
+
+
+@inlined
+def error_blocks(isa, source, s, z, sums, first, count, options, shrink, kind):
+    """Add squared errors of whole blocks, with scales times `shrink`."""
+    magic, zero = splat(isa, TO_INTEGER), splat(isa, 0.0)
+    qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
+    factor = splat(isa, shrink)
+    mode, per = options[MODE], options[PER]
+    left = left_in_span(mode, first, per)
+    acc = zeros(isa, DOUBLE)
+    for i in range(0, count, BLOCK):
+        x = load(isa, source + bytes_of(kind, i), kind)
+        x = select(magnitude(x) < splat(isa, np.inf), x, zero)
+        scale, zero_point = fed(isa, s, mode, i) * factor, fed(isa, z, mode, i)
+        t = smaller(larger(x / scale, qmin - zero_point), qmax - zero_point)
+        error = doubles(x) - doubles(((t + magic) - magic) * scale)
+        if mode == EACH:
+            store(isa, load(isa, sums + 8 * i, DOUBLE) + error * error, sums + 8 * i, DOUBLE)
+        else:
+            acc = acc + error * error
+        left -= BLOCK
+        if left == 0:
+            store_double(load_double(sums) + total(acc), sums)
+            acc = zeros(isa, DOUBLE)
+            left = per
+            s += 4
+            z += 4
+            sums += 8
+    if mode == SPANS and left != per:
+        store_double(load_double(sums) + total(acc), sums)
+
+
+@inlined
+def error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind):
+    """x, x again, scale, zero point, sums of squared errors (FP64, added to) of each candidate."""
+    before = enter_default_rounding()
+    wide = widened(isa, 32)
+    d = shape.size
+    mode, per = options[MODE], options[PER]
+    for _ in range(rows):
+        first = 0
+        while first < count:
+            n = chunk_of(count - first)
+            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
+            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
+            sums = addresses[4] + 2 * (s - addresses[2])
+            x = addresses[0] + first * strides[0, d]
+            x = fetched(x, strides[0, d], part_of(scratch, INPUT), n, kind)
+            for i in range(CANDIDATES):
+                shrink = np.float32(1.0 - i / 64)
+                error_blocks(wide, x, s, z, sums, first, n, options, shrink, kind)
+                sums += options[CANDIDATE_BYTES]
+            first += n
+        next_row(index, shape, addresses, strides)
+    leave_default_rounding(before)
+
+
+@kernel(*ROWS)
+def errors_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """Errors of float32."""
+    error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE)
+
+
+@kernel(*ROWS)
+def errors_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
+    """Errors of float16."""
+    error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF)

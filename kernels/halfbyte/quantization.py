@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers to codes and back: quantize, dequantize, requantize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from halfbyte.arrays import (
+    F16,
+    F32,
+    Array,
+    _kind,
+    check_out,
+    exact_float,
+    require_dtype,
+    single_bits,
+)
+from halfbyte.quantized import (
+    I8,
+    I32,
+    U8,
+    check_axis,
+    check_bits,
+    check_choice,
+    check_flag,
+    check_group_size,
+    check_scale,
+    check_zero_point,
+    checked_range,
+    code_dtype,
+    code_range,
+    is_integer,
+    scale_shape,
+    values_shape,
+)
+from halfbyte.tensors import QuantizedTensor, library
+from halfbyte.tensors.arguments import out_view, views_of
+
+
+def quantize(
+    x: Any,
+    *,
+    bits: int = 8,
+    axis: int | None = None,
+    group_size: int | None = None,
+    symmetric: bool = True,
+    signed: bool = True,
+    narrow_range: bool | None = None,
+    scale: Any = None,
+    zero_point: Any = None,
+    method: str = "absmax",
+    rounding: str = "nearest",
+    seed: int | None = None,
+    check_finite: bool = True,
+    out: QuantizedTensor | None = None,
+) -> QuantizedTensor:
+    """Quantize: codes ``clip(rint(x / scale) + zero_point, qmin, qmax)``.
+
+    In float32: a true division, ties to even, the zero point added after rounding. An infinity
+    saturates, NaN becomes the zero point.
+
+    Parameters
+    ----------
+    x : float32 or float16 array
+        Any shape and strides.
+    bits : {8, 4, 3, 2}
+        Width of a code. Two 4-bit codes share a byte, those of 2 and 3 bits have one each.
+    axis : int, optional
+        Entries of this axis get scales of their own: per channel. Without `axis` and `group_size`,
+        there is one scale: per tensor.
+    group_size : int, optional
+        So many neighbours along the last axis share a scale; the last group may be shorter.
+    symmetric : bool
+        Without zero point. An affine one (False) maps the data's own range, 0 included.
+    signed : bool
+        Unsigned codes (False) need ``symmetric=False``.
+    narrow_range : bool, optional
+        Leave out the least of signed codes, so that the range is symmetric (-127 .. 127). By
+        default if `symmetric`.
+    scale : float32 array or float, optional
+        Positive and finite, of shape (), (x.shape[axis],) or
+        x.shape[:-1] + (ceil(x.shape[-1] / group_size),). By default it is taken from the data.
+    zero_point : int or integer array, optional
+        In the range of codes, with the shape of `scale`; goes with it if not `symmetric`.
+    method : {"absmax", "mse"}
+        How to take scales from the data. "absmax": the largest magnitude (affine: the range)
+        becomes the largest code. "mse": of 41 scales from there down to 24/64 of it, the one with
+        the smallest sum of squared errors.
+    rounding : {"nearest", "stochastic"}
+        "stochastic": up with the probability of the fraction, by Philox4x32-10 under `seed` and
+        the element's place in C order.
+    seed : int, optional
+        Below 2**64; needed for stochastic rounding.
+    check_finite : bool
+        Refuse NaN and infinities where the scale comes from the data. Otherwise these are left out
+        of the extremes.
+    out : QuantizedTensor, optional
+        Filled and returned; of the same bits, axis, group_size, signed and shape, with zero points
+        if not `symmetric`. Its own scale may be passed as `scale`. With `check_finite`, data is
+        read twice, so that `out` keeps what it holds if there is an error.
+
+    Returns
+    -------
+    QuantizedTensor
+        Bit-identical on every backend.
+
+    Raises
+    ------
+    TypeError
+        Another kind of argument, or another dtype.
+    ValueError
+        Arguments that do not go together, a wrong shape, a scale or zero point out of range, or
+        data that is not finite: the text names the channel.
+
+    Notes
+    -----
+    Where x is in range, it differs from what `dequantize` returns by at most
+    (1/2 + 2**(bits - 23)) * scale.
+    """
+    name = "quantize"
+    seen, home = views_of(name, x=x, scale=scale, zero_point=zero_point)
+    x, scale, zero_point = seen["x"], seen["scale"], seen["zero_point"]
+    require_dtype(name, "x", x, (F32, F16))
+    bits = check_bits(name, bits)
+    axis = check_axis(name, axis, x.ndim)
+    group_size = check_group_size(name, group_size, axis, x.ndim)
+    symmetric = check_flag(name, "symmetric", symmetric)
+    signed = check_flag(name, "signed", signed)
+    check_finite = check_flag(name, "check_finite", check_finite)
+    if symmetric and not signed:
+        msg = f"{name}: signed is False and symmetric is True; need symmetric=False"
+        raise ValueError(msg)
+    qmin, qmax = checked_range(name, bits, signed, narrow_range, narrow=symmetric)
+    check_choice(name, "method", method, ("absmax", "mse"))
+    check_choice(name, "rounding", rounding, ("nearest", "stochastic"))
+    seed = _checked_seed(name, rounding, seed)
+    if symmetric and zero_point is not None:
+        msg = f"{name}: zero_point is given and symmetric is True; need symmetric=False"
+        raise ValueError(msg)
+    if (scale is None) != (zero_point is None) and not symmetric:
+        missing = "scale" if scale is None else "zero_point"
+        msg = f"{name}: {missing} is missing; need scale and zero_point, or neither"
+        raise ValueError(msg)
+    if bits == 4 and not x.ndim:
+        msg = f"{name}: x has shape () and bits is 4; need a last axis along which to pack codes"
+        raise ValueError(msg)
+    shape = scale_shape(x.shape, axis, group_size)
+    given = scale is not None
+    if given:
+        scale = check_scale(name, "scale", scale, shape)
+        if zero_point is not None:
+            zero_point = check_zero_point(name, "zero_point", zero_point, shape, qmin, qmax)
+    if out is None:
+        values, its_scale, its_zero = _new_parts(x, bits, signed, shape, affine=not symmetric)
+    else:
+        want = (bits, axis, group_size, signed, x.shape)
+        values, its_scale, its_zero = _checked_out(name, out, want, home, affine=not symmetric)
+        for part in (values, its_scale, its_zero):
+            if part is not None:
+                check_out(name, part, part.shape, [("x", x)])
+        inputs = [
+            (k, v) for k, v in (("scale", scale), ("zero_point", zero_point)) if v is not None
+        ]
+        check_out(name, values, values.shape, inputs)
+
+    from halfbyte.cpu import quantization as cpu
+
+    scheme = cpu.Scheme(bits, axis, group_size, qmin, qmax, symmetric)
+    if given:
+        scale = np.array(scale, order="C")
+        zero_point = None if zero_point is None else np.array(zero_point, order="C")
+        if x.size:
+            cpu.quantize(x, values, scale, zero_point, scheme, seed)
+        its_scale[...] = scale
+        if its_zero is not None:
+            its_zero[...] = zero_point
+    elif not cpu.quantize_from_data(
+        x, values, its_scale, its_zero, scheme,
+        method=method, seed=seed, check_finite=check_finite, keep=out is not None,
+    ):  # fmt: skip
+        msg = f"{name}: x has a NaN or an infinity {_first_bad(x, axis, group_size)}"
+        msg += "; need finite numbers, or check_finite=False"
+        raise ValueError(msg)
+    if out is not None:
+        return out
+    values, its_scale = library.of(home, values), library.of(home, its_scale)
+    its_zero = None if its_zero is None else library.of(home, its_zero)
+    return QuantizedTensor._trusted(
+        values, its_scale, its_zero, bits, axis, group_size, signed, x.shape
+    )
+
+
+def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) -> Any:
+    """Return ``float32(code - zero_point) * scale``.
+
+    Parameters
+    ----------
+    q : QuantizedTensor
+    dtype : {float32, float16}
+        Of the result; float16 is rounded from float32, to nearest, ties to even.
+    out : array of q.shape and `dtype`, optional
+        Any strides; shares no byte with `q`.
+
+    Returns
+    -------
+    float32 or float16 array
+        In the library of q's arrays. Bit-identical on every backend.
+
+    Raises
+    ------
+    TypeError
+        `q` is not a QuantizedTensor, or `out` has another dtype.
+    ValueError
+        `out` has another shape, is read-only, or shares memory.
+    """
+    name = "dequantize"
+    if not isinstance(q, QuantizedTensor):
+        msg = f"{name}: q is a {_kind(q)}; need a QuantizedTensor"
+        raise TypeError(msg)
+    values, scale, zero_point = q._numpy()
+    home = library.library_of(q.values)
+    wanted = _float_dtype(name, dtype, home)
+    if out is None:
+        result = np.empty(q.shape, wanted)
+        if values.shape == q.shape:
+            result = np.empty_like(values, wanted)
+    else:
+        result = out_view(name, out, home)
+        require_dtype(name, "out", result, (wanted,))
+        check_out(
+            name, result, q.shape, [("q", v) for v in (values, scale, zero_point) if v is not None]
+        )
+    if result.size:
+        from halfbyte.cpu import quantization as cpu
+
+        qmin, qmax = code_range(q.bits, q.signed, narrow=False)
+        scheme = cpu.Scheme(q.bits, q.axis, q.group_size, qmin, qmax)
+        cpu.dequantize(values, result, np.ascontiguousarray(scale), zero_point, scheme)
+    return library.of(home, result) if out is None else out
+
+
+def requantize(
+    acc: Any,
+    scale: Any,
+    *,
+    zero_point: Any = None,
+    dtype: Any = np.int8,
+    bias: Any = None,
+    activation: str | None = None,
+    axis: int = -1,
+    out: Any = None,
+) -> Any:
+    """Turn int32 sums into codes: ``clip(rint(activation(acc * scale + bias)) + zero_point)``.
+
+    In float32, each step rounded, ties to even; over the full range of `dtype`. A NaN (of `bias`)
+    becomes the zero point.
+
+    Parameters
+    ----------
+    acc : int32 array
+        Any shape and strides.
+    scale : float32 array or float
+        Positive and finite, of shape () or (acc.shape[axis],): input scale * weight scale /
+        output scale.
+    zero_point : int or integer array, optional
+        In the range of `dtype`, of shape () or (acc.shape[axis],).
+    dtype : {int8, uint8}
+    bias : float32 array or float, optional
+        In steps of the output, of shape () or (acc.shape[axis],).
+    activation : {None, "relu"}
+    axis : int
+        The axis that scales, zero points and biases belong to.
+    out : array of acc.shape and `dtype`, optional
+        Any strides; shares no byte with `acc`.
+
+    Returns
+    -------
+    int8 or uint8 array, shape of acc
+        Bit-identical on every backend.
+
+    Raises
+    ------
+    TypeError
+        Another kind of argument, or another dtype.
+    ValueError
+        A wrong shape, a scale or zero point out of range.
+    """
+    name = "requantize"
+    seen, home = views_of(name, acc=acc, scale=scale, zero_point=zero_point, bias=bias, out=out)
+    acc, result = seen["acc"], seen["out"]
+    require_dtype(name, "acc", acc, (I32,))
+    wanted = _code_dtype(name, dtype, home)
+    check_choice(name, "activation", activation, (None, "relu"))
+    its_axis = _requantize_axis(name, axis, acc.ndim)
+    limits = np.iinfo(wanted)
+    channels = {}
+    for key, default in (("scale", None), ("zero_point", 0), ("bias", 0.0)):
+        value = default if seen[key] is None else seen[key]
+        shape = _channel_shape(name, key, value, acc.shape, its_axis)
+        if key == "scale":
+            value = check_scale(name, key, value, shape)
+        elif key == "zero_point":
+            value = check_zero_point(name, key, value, shape, int(limits.min), int(limits.max))
+        else:
+            value = _checked_bias(name, value)
+        channels[key] = value
+    if result is None:
+        result = np.empty_like(acc, wanted)
+    else:
+        require_dtype(name, "out", result, (wanted,))
+        inputs = [(k, v) for k, v in seen.items() if k != "out" and isinstance(v, np.ndarray)]
+        check_out(name, result, acc.shape, inputs)
+    if acc.size:
+        from halfbyte.cpu import quantization as cpu
+
+        per_channel = any(value.ndim for value in channels.values())
+        shape = (acc.shape[its_axis],) if per_channel and its_axis is not None else ()
+        s, z, b = (
+            np.ascontiguousarray(np.broadcast_to(channels[key], shape).astype(np.float32)).reshape(
+                shape
+            )
+            for key in ("scale", "zero_point", "bias")
+        )
+        cpu.requantize(
+            acc, result, s, z, b, its_axis if per_channel else None, relu=activation == "relu"
+        )
+    return library.of(home, result) if out is None else out
+
+
+def _checked_seed(name: str, rounding: str, seed: Any) -> int | None:
+    """Return the seed where rounding is stochastic, else None."""
+    if seed is not None:
+        if not is_integer(seed):
+            msg = f"{name}: seed is a {_kind(seed)}; need an integer"
+            raise TypeError(msg)
+        if not 0 <= seed < 2**64:
+            msg = f"{name}: seed is {seed}; need 0 <= seed < 2**64"
+            raise ValueError(msg)
+    if rounding == "nearest":
+        return None
+    if seed is None:
+        msg = f"{name}: rounding is 'stochastic' and seed is missing; need an integer"
+        raise ValueError(msg)
+    return int(seed)
+
+
+def _new_parts(
+    x: Array, bits: int, signed: bool, shape: tuple[int, ...], *, affine: bool
+) -> tuple[Array, Array, Array | None]:
+    """Empty values, scale and zero point for x."""
+    if bits == 4:
+        values = np.empty(values_shape(x.shape, bits), U8)
+    else:
+        values = np.empty_like(x, code_dtype(signed))
+    return values, np.empty(shape, F32), np.empty(shape, I32) if affine else None
+
+
+def _checked_out(
+    name: str, out: Any, want: tuple[Any, ...], home: Any, *, affine: bool
+) -> tuple[Array, Array, Array | None]:
+    """Return the parts of `out`, which has these (bits, axis, ...), as NumPy arrays."""
+    if not isinstance(out, QuantizedTensor):
+        msg = f"{name}: out is a {_kind(out)}; need a QuantizedTensor"
+        raise TypeError(msg)
+    attributes = ("bits", "axis", "group_size", "signed", "shape")
+    for attribute, value in zip(attributes, want, strict=True):
+        got = getattr(out, attribute)
+        if got != value:
+            msg = f"{name}: out has {attribute} {got}; need {value}"
+            raise ValueError(msg)
+    if (out.zero_point is not None) != affine:
+        has, need = ("has no", "symmetric=True") if affine else ("has a", "symmetric=False")
+        msg = f"{name}: out {has} zero_point; need that, or {need}"
+        raise ValueError(msg)
+    if library.library_of(out.values) is not home:
+        msg = f"{name}: out holds a {_kind(out.values)}; need arrays of the library of x"
+        raise TypeError(msg)
+    return out._numpy()
+
+
+def _first_bad(x: Array, axis: int | None, group_size: int | None) -> str:
+    """Where the first channel lies that is not finite."""
+    bad = ~np.isfinite(x)
+    if axis is not None:
+        others = tuple(d for d in range(x.ndim) if d != axis)
+        return f"in channel {int(np.argmax(bad.any(axis=others)))} of axis {axis}"
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    if group_size is not None:
+        return f"in group {(*index[:-1], index[-1] // group_size)}"
+    return f"at {index}"
+
+
+def _float_dtype(name: str, dtype: Any, home: Any) -> np.dtype[Any]:
+    for known in (F32, F16):
+        if dtype is getattr(home, known.name, known) or _is_dtype(dtype, known):
+            return known
+    msg = f"{name}: dtype is {dtype!r}; need float32 or float16"
+    raise TypeError(msg)
+
+
+def _code_dtype(name: str, dtype: Any, home: Any) -> np.dtype[Any]:
+    for known in (I8, U8):
+        if dtype is getattr(home, known.name, known) or _is_dtype(dtype, known):
+            return known
+    msg = f"{name}: dtype is {dtype!r}; need int8 or uint8"
+    raise TypeError(msg)
+
+
+def _is_dtype(dtype: Any, known: np.dtype[Any]) -> bool:
+    try:
+        return dtype is not None and np.dtype(dtype) == known
+    except TypeError:
+        return False
+
+
+def _requantize_axis(name: str, axis: Any, ndim: int) -> int | None:
+    """Return the axis; None for an array without dimensions, whose scale has the shape ()."""
+    return None if not ndim and is_integer(axis) and axis == -1 else check_axis(name, axis, ndim)
+
+
+def _channel_shape(
+    name: str, key: str, value: Any, shape: tuple[int, ...], axis: int | None
+) -> tuple[int, ...]:
+    """Return the value's shape, which is () or (shape[axis],)."""
+    got = value.shape if isinstance(value, np.ndarray) else ()
+    if got == () or (axis is not None and got == (shape[axis],)):
+        return got
+    need = "()" if axis is None else f"() or {(shape[axis],)}"
+    msg = f"{name}: {key} has shape {got}; need {need}"
+    raise ValueError(msg)
+
+
+def _checked_bias(name: str, bias: Any) -> Array:
+    if type(bias) in (float, int):
+        bits = single_bits(exact_float(bias))
+        return np.asarray(bits, np.uint32).view(F32)
+    if not isinstance(bias, (np.ndarray, np.float32)):
+        msg = f"{name}: bias is a {_kind(bias)}; need a float32 array or a Python float"
+        raise TypeError(msg)
+    array: Array = np.asarray(bias)
+    require_dtype(name, "bias", array, (F32,))
+    return array

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments of one call, arrays of one library among them, as NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from halfbyte.arrays import Array, is_numpy
+from halfbyte.tensors import library
+
+
+def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
+    """Look at the arrays among arguments as NumPy arrays; return all, and the arrays' library.
+
+    The first argument is an array. Others may be numbers or None, and then stay.
+    """
+    first = next(iter(arguments))
+    arrays = {
+        name: x
+        for name, x in arguments.items()
+        if name == first or not (x is None or isinstance(x, (int, float, np.generic)))
+    }
+    if all(map(is_numpy, arrays.values())):
+        return arguments, np
+    views, home = library.views(function, **arrays)
+    return {**arguments, **dict(zip(arrays, views, strict=True))}, home
+
+
+def out_view(function: str, out: Any, home: Any) -> Array:
+    """Look at `out`, an array of this library, as a NumPy array."""
+    (view,), its_home = library.views(function, out=out)
+    if its_home is not home:
+        msg = (
+            f"{function}: out is a {type(out).__name__}; need an array of the library of the input"
+        )
+        raise TypeError(msg)
+    return view
