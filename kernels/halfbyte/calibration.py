@@ -291,8 +291,9 @@ class HistogramObserver(_Observer):
             lo, hi = ranges.cut(self._counts, self._exponent, lo, hi, self.percentile, symmetric)
             return ranges.scale_zero_point(lo, hi, bits, symmetric)
         scale, zero_point = ranges.scale_zero_point(lo, hi, bits, symmetric)
-        middles = (np.arange(ranges.BINS) - ranges.HALF + 0.5) * 2.0**self._exponent
-        best = ranges.best_scale(middles.astype(F32), self._counts, scale, zero_point, bits)
+        filled = np.flatnonzero(self._counts)
+        middles = ((filled - ranges.HALF + 0.5) * 2.0**self._exponent).astype(F32)
+        best = ranges.best_scale(middles, self._counts[filled], scale, zero_point, bits)
         return best, zero_point
 
     def _arguments(self) -> str:

@@ -11,13 +11,13 @@ import math
 import numpy as np
 
 from halfbyte.arrays import F32, Array
+from halfbyte.quantization import quantize
 from halfbyte.quantized import code_range
 
 BINS = 2048
 HALF = BINS // 2  # bin i of -1024 .. 1023 is counts[HALF + i]
 SMALLEST_EXPONENT = -126
 
-_SMALLEST_SCALE = F32.type(2.0**-126)
 _CANDIDATES = np.array([1 - i / 64 for i in range(41)], F32)
 # Elements looked at in one go: what is computed of them stays in the cache.
 _CHUNK = 1 << 16
@@ -45,26 +45,24 @@ def _ordered(word: Array) -> Array:
 def scale_zero_point(
     lo: Array, hi: Array, bits: int, symmetric: bool
 ) -> tuple[Array, Array | None]:
-    """Return the scales and zero points of signed codes for values from lo to hi, and 0."""
-    qmin, qmax = code_range(bits, signed=True, narrow=symmetric)
-    lo, hi = np.minimum(lo, F32.type(0)), np.maximum(hi, F32.type(0))
-    with np.errstate(over="ignore", under="ignore"):
-        if symmetric:
-            scale = np.maximum(-lo, hi) / F32.type(qmax)
-        else:
-            steps, width = F32.type(qmax - qmin), hi - lo
-            scale = np.where(np.isfinite(width), width / steps, hi / steps - lo / steps)
-        scale = np.where(scale < _SMALLEST_SCALE, F32.type(1), scale)
-        if symmetric:
-            return scale, None
-        zero_point = np.rint(F32.type(qmin) - lo / scale)
-    return scale, np.clip(zero_point, F32.type(qmin), F32.type(qmax)).astype(np.int32)
+    """Return the scales and zero points of signed codes for values from lo to hi, and 0.
+
+    They are those of an array that holds nothing but the extremes. lo > hi is no range but 0.
+    """
+    zero = F32.type(0)
+    lo, hi = np.where(lo.view(np.int32) < 0, lo, zero), np.where(hi.view(np.int32) > 0, hi, zero)
+    ends = np.stack([lo, hi], axis=-1)
+    q = quantize(ends, bits=bits, axis=0 if lo.ndim else None, symmetric=symmetric)
+    return q.scale, q.zero_point
 
 
 def best_scale(
     values: Array, counts: Array, scale: Array, zero_point: Array | None, bits: int
 ) -> Array:
-    """Return that of 41 scales from `scale` down with the least squared error of counted values."""
+    """Return that of 41 scales from `scale` down with the least squared error.
+
+    Each value counts once or more: near FLT_MAX an error may be infinite, and 0 of it NaN.
+    """
     qmin, qmax = code_range(bits, signed=True, narrow=zero_point is None)
     z = F32.type(0) if zero_point is None else zero_point.astype(F32)
     with np.errstate(over="ignore", under="ignore"):
@@ -72,8 +70,7 @@ def best_scale(
         each = scales[:, None]
         codes = np.clip(np.rint(values / each) + z, F32.type(qmin), F32.type(qmax))
         error = values.astype(np.float64) - ((codes - z) * each).astype(np.float64)
-        # An empty bin near FLT_MAX may have an infinite error; it counts for nothing.
-        error = np.sum(np.where(counts, error * error, 0) * counts, axis=-1)
+        error = np.sum(error * error * counts, axis=-1)
     return np.asarray(scales[np.argmin(error)])
 
 

@@ -25,6 +25,8 @@ from halfbyte.cpu import isa
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from halfbyte.cpu.simd.types import Kind
+
 # A child forked while another thread compiles would wait for ever for Numba's lock.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -55,13 +57,19 @@ shared = register_jitable
 
 
 class Kernel:
-    """A compiled function for each Isa. Calling it uses the active one."""
+    """A compiled function for each Isa. Calling it uses the active one.
 
-    def __init__(self, function: Callable[..., None], signature: tuple[types.Type, ...]) -> None:
+    kinds (see `simd`) are passed on as its last arguments.
+    """
+
+    def __init__(
+        self, function: Callable[..., None], signature: tuple[types.Type, ...], *kinds: Kind
+    ) -> None:
         self._dispatcher = numba.njit(function, error_model="numpy", nogil=True)
         with contextlib.suppress(RuntimeError):  # no place to write: every process compiles anew
             self._dispatcher.enable_caching()
-        self._signature = signature
+        self._signature = (*signature, *(kind._numba_type_ for kind in kinds))
+        self._kinds = kinds
         self._entries: dict[isa.Isa, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
@@ -69,7 +77,7 @@ class Kernel:
         entry = self._entries.get(chosen)
         if entry is None:
             entry = self.compile(chosen)
-        entry(chosen, *arguments)
+        entry(chosen, *arguments, *self._kinds)
 
     def compile(self, chosen: isa.Isa) -> Any:
         """Compile for one Isa, or load that from Numba's cache, unless done before."""

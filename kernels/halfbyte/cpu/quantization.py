@@ -107,15 +107,8 @@ def _layout_of_codes(
 
 
 def _code(place: Layout, scheme: Scheme, steps: dict[int, int], seed: int | None) -> bool:
-    x = place.operands[0].array
-    assert x is not None
-    kernel = {
-        (4, False): codes.quantize_single,
-        (4, True): codes.quantize_single_nibbles,
-        (2, False): codes.quantize_half,
-        (2, True): codes.quantize_half_nibbles,
-    }[x.itemsize, scheme.bits == 4]
-    options = {**scheme.options, **steps}
+    kernel = codes.quantize_nibbles if scheme.bits == 4 else codes.quantize_bytes
+    options = {**scheme.options, **steps, rows.SIZE: _size(place.operands[0])}
     if seed is not None:
         options |= {rows.STOCHASTIC: 1, rows.SEED: seed - (seed >> 63 << 64)}
     return launch(
@@ -147,8 +140,8 @@ def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
         each = (channels(v, x.shape, axis, grouped=False) for v in own[part])
         return [*operands[:2], *each]
 
-    kernel = scales.range_single if x.itemsize == 4 else scales.range_half
-    finite = launch(kernel, place, {}, per=None, parts=parts, own=operands_of)
+    options = {rows.SIZE: x.itemsize}
+    finite = launch(scales.extremes_of_rows, place, options, per=None, parts=parts, own=operands_of)
     lo = np.minimum.reduce([part[0][:count] for part in own])
     hi = np.maximum.reduce([part[1][:count] for part in own])
     shape = () if axis is None else (count,)
@@ -167,7 +160,7 @@ def scales_of_ranges(lo: Array, hi: Array, scheme: Scheme) -> tuple[Array, Array
 
 def best_scales(x: Array, scale: Array, zero_point: Array, scheme: Scheme) -> Array:
     """The candidates of rule 4 with the smallest squared errors."""
-    kernel = scales.errors_single if x.itemsize == 4 else scales.errors_half
+    kernel = scales.errors_of_candidates
     best = np.empty(scale.shape, np.int64)
     for (part,), of_scales, its_scheme in _pieces([x], scheme):
         operands = [elements(part), elements(part)]
@@ -184,12 +177,7 @@ def dequantize(
 ) -> None:
     """out = (code - zero point) * scale."""
     packed, signed = scheme.bits == 4, scheme.qmin < 0
-    kernel = {
-        (4, False): values.dequantize_single,
-        (4, True): values.dequantize_single_nibbles,
-        (2, False): values.dequantize_half,
-        (2, True): values.dequantize_half_nibbles,
-    }[out.itemsize, packed]
+    kernel = values.dequantize_nibbles if packed else values.dequantize_bytes
     floats = _floats(zero_point, scale)
     operands = [
         elements(q, out.shape if packed else None),
@@ -198,7 +186,7 @@ def dequantize(
     ]
     place = layout(operands, out.shape, keep_last=packed or scheme.group_size is not None)
     half = (8 if packed else 128) if signed else 0
-    options = {rows.FLIP: half, rows.OFFSET: half}
+    options = {rows.FLIP: half, rows.OFFSET: half, rows.SIZE: out.itemsize}
     launch(kernel, place, options, per=scheme.group_size, parts=parts_for_threads(place))
 
 
@@ -220,29 +208,23 @@ def fake_quantize(
     x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> None:
     """out = what x is after quantizing and dequantizing."""
-    kernel = fake.fake_single if x.itemsize == 4 else fake.fake_half
     floats = _floats(zero_point, scale)
     operands = [elements(x), elements(out), *_channels(scale, floats, x.shape, scheme)]
     place = layout(operands, x.shape, keep_last=scheme.group_size is not None)
-    launch(kernel, place, scheme.options, per=scheme.group_size, parts=parts_for_threads(place))
+    options = {**scheme.options, rows.SIZE: x.itemsize}
+    launch(fake.fake, place, options, per=scheme.group_size, parts=parts_for_threads(place))
 
 
 def fake_quantize_backward(
     dy: Array, x: Array, dx: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> Array:
     """Fill dx; return dscale."""
-    kernel = {
-        (4, 4): fake.backward_single,
-        (2, 2): fake.backward_half,
-        (2, 4): fake.backward_half_single,
-        (4, 2): fake.backward_single_half,
-    }[dy.itemsize, x.itemsize]
     floats = _floats(zero_point, scale)
     dscale = np.zeros(scale.shape, np.float32)
     for (dy_part, x_part, dx_part), of_scales, its_scheme in _pieces([dy, x, dx], scheme):
         operands = [elements(dy_part), elements(dx_part)]
         s, z = scale[of_scales], floats[of_scales]
-        sums = _sums(kernel, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
+        sums = _sums(fake.backward, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             dscale[of_scales] = sums[0]
     return dscale
@@ -266,7 +248,8 @@ def _sums(
     parts = parts_for_sums(place, candidates * scale.size)
     sums = np.zeros((1 if grouped else parts, candidates, *room))
     options = {**scheme.options, rows.CANDIDATE_BYTES: sums.strides[1]}
-    if scheme.axis is not None or grouped:
+    options |= {rows.SIZE: _size(first[0]), rows.OTHER_SIZE: _size((last or first)[0])}
+    if place.mode(scheme.group_size)[1] < place.count:
         options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow
     launch(
         kernel, place, options, per=scheme.group_size, parts=parts,
@@ -295,11 +278,16 @@ def _pieces(
             yield views, (..., slice(begin, end), None), scheme._replace(group_size=size)
 
 
+def _size(operand: Operand) -> int:
+    assert operand.array is not None
+    return operand.array.itemsize
+
+
 def _floats(zero_point: Array | None, scale: Array) -> Array:
     """Zero points as the kernels take them."""
     if zero_point is None:
         return np.zeros(scale.shape, np.float32)
-    return zero_point.astype(np.float32)
+    return zero_point.astype(np.float32, order="C")
 
 
 def _channels(

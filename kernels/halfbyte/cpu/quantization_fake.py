@@ -3,42 +3,42 @@
 
 import numpy as np
 
-from halfbyte.cpu.compile import inlined, kernel
+from halfbyte.cpu.compile import Kernel, inner
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     EACH,
     INPUT,
     MODE,
     OTHER_INPUT,
+    OTHER_SIZE,
     OUTPUT,
     PER,
     QMAX,
     QMIN,
     ROWS,
     SCALE,
+    SIZE,
     SPANS,
     STREAM_AHEAD,
     STREAMING,
     TO_INTEGER,
     ZERO_POINT,
     chunk_of,
+    delivered,
     fed,
     feed,
     fetch_ahead,
     fetched,
     left_in_span,
+    made_at,
     next_row,
     part_of,
     quotient,
-    scatter,
-    staged,
     write,
 )
 from halfbyte.cpu.simd import (
     DOUBLE,
-    HALF,
     SINGLE,
-    bytes_of,
     doubles,
     enter_default_rounding,
     finish_streaming,
@@ -57,21 +57,21 @@ from halfbyte.cpu.simd import (
 )
 
 
-@inlined
-def fake_blocks(isa, source, target, s, z, first, count, options, streaming, kind):
+@inner
+def fake_blocks(isa, source, target, s, z, first, count, options, streaming):
     """What whole blocks are after quantizing and dequantizing."""
     magic = splat(isa, TO_INTEGER)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
     mode, per = options[MODE], options[PER]
     left = left_in_span(mode, first, per)
     for i in range(0, count, BLOCK):
-        at = source + bytes_of(kind, i)
+        at = source + 4 * i
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
         scale, zero_point = fed(isa, s, mode, i), fed(isa, z, mode, i)
-        t = quotient(isa, load(isa, at, kind), scale)
+        t = quotient(isa, load(isa, at, SINGLE), scale)
         t = smaller(larger(t, qmin - zero_point), qmax - zero_point)
         y = ((t + magic) - magic) * scale
-        write(isa, y, target + bytes_of(kind, i), kind, streaming)
+        write(isa, y, target + 4 * i, SINGLE, streaming)
         left -= BLOCK
         if left == 0:
             left = per
@@ -79,8 +79,7 @@ def fake_blocks(isa, source, target, s, z, first, count, options, streaming, kin
             z += 4
 
 
-@inlined
-def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind):
+def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, y, scale, zero point."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -93,37 +92,23 @@ def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scrat
             s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             x = addresses[0] + first * strides[0, d]
-            x = fetched(x, strides[0, d], part_of(scratch, INPUT), n, kind)
+            x = fetched(isa, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             place = addresses[1] + first * strides[1, d]
-            y = place
-            if staged(strides[1, d], n, kind):
-                y = part_of(scratch, OUTPUT)
-            streaming = options[STREAMING] != 0 and y % 16 == 0
-            fake_blocks(wide, x, y, s, z, first, n, options, streaming, kind)
-            if y != place:
-                scatter(y, place, strides[1, d], n, kind)
+            y = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
+            streaming = options[STREAMING] != 0 and y == place and y % 16 == 0
+            fake_blocks(wide, x, y, s, z, first, n, options, streaming)
+            delivered(isa, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def fake_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float32 to float32."""
-    fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE)
+fake = Kernel(fake_rows, ROWS)
 
 
-@kernel(*ROWS)
-def fake_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float16 to float16."""
-    fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF)
-
-
-@inlined
-def backward_blocks(
-    isa, upstream, source, target, s, z, sums, first, count, options, streaming, dy_kind, kind
-):
+@inner
+def backward_blocks(isa, upstream, source, target, s, z, sums, first, count, options, streaming):
     """Gradients of whole blocks: dx, and what they add to dscale, in FP64."""
     magic, zero, one = splat(isa, TO_INTEGER), splat(isa, 0.0), splat(isa, 1.0)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
@@ -131,10 +116,10 @@ def backward_blocks(
     left = left_in_span(mode, first, per)
     acc = zeros(isa, DOUBLE)
     for i in range(0, count, BLOCK):
-        dy_at, at = upstream + bytes_of(dy_kind, i), source + bytes_of(kind, i)
+        dy_at, at = upstream + 4 * i, source + 4 * i
         fetch_ahead(dy_at, (STREAM_AHEAD, STREAM_AHEAD + 64))
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
-        dy, x = load(isa, dy_at, dy_kind), load(isa, at, kind)
+        dy, x = load(isa, dy_at, SINGLE), load(isa, at, SINGLE)
         scale, zero_point = fed(isa, s, mode, i), fed(isa, z, mode, i)
         lo, hi = qmin - zero_point, qmax - zero_point
         t = x / scale
@@ -142,7 +127,7 @@ def backward_blocks(
         bounded = select(t < lo - one, lo - one, select(t > hi + one, hi + one, t))
         steps = (bounded + magic) - magic
         inside = (steps >= lo) & (steps <= hi)
-        write(isa, select(inside, dy, zero), target + bytes_of(dy_kind, i), dy_kind, streaming)
+        write(isa, select(inside, dy, zero), target + 4 * i, SINGLE, streaming)
         slope = select(steps < lo, lo, select(steps > hi, hi, steps - t))
         known = t == t
         term = doubles(select(known, dy, zero)) * doubles(select(known, slope, zero))
@@ -162,10 +147,7 @@ def backward_blocks(
         store_double(load_double(sums) + total(acc), sums)
 
 
-@inlined
-def backward_rows(
-    isa, addresses, strides, shape, index, count, rows, options, scratch, dy_kind, kind
-):
+def backward_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """dy, dx, scale, zero point, sums for dscale (FP64, added to), x."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -179,50 +161,20 @@ def backward_rows(
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             sums = addresses[4] + 2 * (s - addresses[2])
             dy = addresses[0] + first * strides[0, d]
-            dy = fetched(dy, strides[0, d], part_of(scratch, INPUT), n, dy_kind)
+            dy = fetched(isa, dy, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             x = addresses[5] + first * strides[5, d]
-            x = fetched(x, strides[5, d], part_of(scratch, OTHER_INPUT), n, kind)
-            place = addresses[1] + first * strides[1, d]
-            dx = place
-            if staged(strides[1, d], n, dy_kind):
-                dx = part_of(scratch, OUTPUT)
-            streaming = options[STREAMING] != 0 and dx % 16 == 0
-            backward_blocks(
-                wide, dy, x, dx, s, z, sums, first, n, options, streaming, dy_kind, kind
+            x = fetched(
+                isa, x, strides[5, d], part_of(scratch, OTHER_INPUT), n, options[OTHER_SIZE]
             )
-            if dx != place:
-                scatter(dx, place, strides[1, d], n, dy_kind)
+            place = addresses[1] + first * strides[1, d]
+            dx = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
+            streaming = options[STREAMING] != 0 and dx == place and dx % 16 == 0
+            backward_blocks(wide, dy, x, dx, s, z, sums, first, n, options, streaming)
+            delivered(isa, dx, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def backward_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """dy and x float32."""
-    backward_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, SINGLE
-    )
-
-
-@kernel(*ROWS)
-def backward_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """dy and x float16."""
-    backward_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, HALF)
-
-
-@kernel(*ROWS)
-def backward_half_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """dy float16, x float32."""
-    backward_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, SINGLE
-    )
-
-
-@kernel(*ROWS)
-def backward_single_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """dy float32, x float16."""
-    backward_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, HALF
-    )
+backward = Kernel(backward_rows, ROWS)

@@ -6,7 +6,7 @@ Limited by memory, true division included. Results too large for the cache are w
 
 import numpy as np
 
-from halfbyte.cpu.compile import inlined, kernel
+from halfbyte.cpu.compile import Kernel, inlined, inner
 from halfbyte.cpu.philox import fill_uniforms
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
@@ -23,6 +23,7 @@ from halfbyte.cpu.quantization_rows import (
     ROWS,
     SCALE,
     SEED,
+    SIZE,
     STOCHASTIC,
     STREAM_AHEAD,
     STREAMING,
@@ -46,7 +47,6 @@ from halfbyte.cpu.quantization_rows import (
 from halfbyte.cpu.quantization_scales import scale_of
 from halfbyte.cpu.simd import (
     BYTE,
-    HALF,
     NIBBLE,
     SINGLE,
     bits,
@@ -54,7 +54,6 @@ from halfbyte.cpu.simd import (
     clear_upper_nibble,
     enter_default_rounding,
     finish_streaming,
-    kind_bytes,
     larger,
     leave_default_rounding,
     load,
@@ -76,10 +75,8 @@ def floor_or_above(isa, t, u):
     return select(u < t - floor, floor + one, floor)
 
 
-@inlined
-def quantize_blocks(
-    isa, source, target, s, z, u, first, count, options, ahead, streaming, kind, form
-):
+@inner
+def quantize_blocks(isa, source, target, s, z, u, first, count, options, ahead, streaming, form):
     """Codes of whole blocks, from element `first` of a row on."""
     magic = splat(isa, TO_INTEGER)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
@@ -87,10 +84,10 @@ def quantize_blocks(
     mode, per, stochastic = options[MODE], options[PER], options[STOCHASTIC] != 0
     left = left_in_span(mode, first, per)
     for i in range(0, count, BLOCK):
-        at = source + bytes_of(kind, i)
+        at = source + 4 * i
         fetch_ahead(at, ahead)
         zero_point = fed(isa, z, mode, i)
-        t = quotient(isa, load(isa, at, kind), fed(isa, s, mode, i))
+        t = quotient(isa, load(isa, at, SINGLE), fed(isa, s, mode, i))
         if stochastic:
             t = floor_or_above(isa, t, load(isa, u + 4 * i, SINGLE))
         # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
@@ -103,8 +100,8 @@ def quantize_blocks(
             z += 4
 
 
-@inlined
-def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, kind, form):
+@inner
+def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, form):
     """Codes of elements begin, ..., end - 1 of a row."""
     mode, per = options[MODE], options[PER]
     d = strides.shape[1] - 1
@@ -117,13 +114,13 @@ def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, 
             number = addresses[4] + begin * strides[4, d]
             fill_uniforms(isa, options[SEED], number, strides[4, d], n, u)
         x = addresses[0] + begin * strides[0, d]
-        x = fetched(x, strides[0, d], part_of(scratch, INPUT), n, kind)
+        x = fetched(isa, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
         place = addresses[1] + bytes_of(form, begin) * strides[1, d]
         codes = place
-        if staged(strides[1, d], n, BYTE):
+        if staged(strides[1, d], n, 1):
             codes = part_of(scratch, OUTPUT)
         streaming = options[STREAMING] != 0 and codes % 16 == 0
-        quantize_blocks(isa, x, codes, s, z, u, begin, n, options, ahead, streaming, kind, form)
+        quantize_blocks(isa, x, codes, s, z, u, begin, n, options, ahead, streaming, form)
         if codes != place:
             if n % 2 == 1 and bytes_of(form, 1) == bytes_of(form, 2):
                 clear_upper_nibble(codes + n // 2)
@@ -131,8 +128,8 @@ def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, 
         begin += n
 
 
-@inlined
-def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratch, kind):
+@inner
+def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratch):
     """Scales and zero points from elements begin, ..., end - 1 of a row."""
     d = strides.shape[1] - 1
     qmin, qmax = np.float32(options[QMIN]), np.float32(options[QMAX])
@@ -142,7 +139,7 @@ def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratc
     for first in range(begin, end, span):
         scale, zero_point, finite = scale_of(
             isa, source + first * stride, stride, min(span, end - first), symmetric, qmin, qmax,
-            ahead, part_of(scratch, INPUT), kind,
+            ahead, part_of(scratch, INPUT), options[SIZE],
         )  # fmt: skip
         store_scalar(isa, scale, scales, SINGLE)
         if not symmetric:
@@ -154,8 +151,7 @@ def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratc
     options[NOT_FINITE] = not_finite
 
 
-@inlined
-def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind, form):
+def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
     """x, codes, scale, zero point, number of the element in C order."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -165,49 +161,21 @@ def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, s
     ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
     ahead_coding = ahead
     if options[FROM_DATA] and options[CODING]:
-        size = reach * kind_bytes(kind)
+        size = reach * options[SIZE]
         ahead, ahead_coding = (size, size), (size + 64, size + 64)
     for _ in range(rows):
         for begin in range(0, count, reach):
             end = min(begin + reach, count)
             if options[FROM_DATA]:
-                scale_part(
-                    wide, addresses, strides, begin, end, span, options, ahead, scratch, kind
-                )
+                scale_part(wide, addresses, strides, begin, end, span, options, ahead, scratch)
             if options[CODING]:
                 quantize_part(
-                    wide, addresses, strides, begin, end, options, ahead_coding, scratch, kind, form
+                    wide, addresses, strides, begin, end, options, ahead_coding, scratch, form
                 )
         next_row(index, shape, addresses, strides)
     finish_streaming()
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def quantize_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float32 to bytes."""
-    quantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, BYTE
-    )
-
-
-@kernel(*ROWS)
-def quantize_single_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float32 to pairs of nibbles."""
-    quantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE, NIBBLE
-    )
-
-
-@kernel(*ROWS)
-def quantize_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float16 to bytes."""
-    quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, BYTE)
-
-
-@kernel(*ROWS)
-def quantize_half_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """float16 to pairs of nibbles."""
-    quantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, HALF, NIBBLE
-    )
+quantize_bytes = Kernel(quantize_rows, ROWS, BYTE)
+quantize_nibbles = Kernel(quantize_rows, ROWS, NIBBLE)

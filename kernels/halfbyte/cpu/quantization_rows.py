@@ -20,6 +20,7 @@ Scales and zero points (float32, the latter integral) belong to elements in one 
 
 from halfbyte.cpu.compile import i64, i64_1d, i64_2d, inlined, inner
 from halfbyte.cpu.simd import (
+    HALF,
     SINGLE,
     copy_element,
     kind_bytes,
@@ -43,9 +44,10 @@ SPANS, EACH, SPREAD = 0, 1, 2
 ROWS = (i64_1d, i64_2d, i64_1d, i64_1d, i64, i64, i64_1d, i64)
 
 # Places in `options`.
-OPTIONS = 13
+OPTIONS = 14
 MODE, PER, STREAMING, QMIN, QMAX, STOCHASTIC, SEED = range(7)
-FROM_DATA, SYMMETRIC, CODING, NOT_FINITE, RELU, CANDIDATE_BYTES = range(7, OPTIONS)
+FROM_DATA, SYMMETRIC, CODING, NOT_FINITE, RELU, CANDIDATE_BYTES, SIZE = range(7, OPTIONS)
+OTHER_SIZE = RELU  # SIZE: bytes of a value of x or y (or dy), OTHER_SIZE: of x beside dy
 FLIP, OFFSET = QMIN, QMAX  # for codes to values: code = (stored ^ FLIP) - OFFSET
 
 # 1.5 * 2^23: adding it rounds to an integer, ties to even, and leaves that in the low bits. Beyond
@@ -109,18 +111,76 @@ def scatter(source, target, stride, count, kind):
 
 
 @inlined
-def staged(stride, count, kind):
-    """Whether values cannot be taken by whole blocks where they are."""
-    return stride != kind_bytes(kind) or count % BLOCK != 0
+def write(isa, x, address, kind, streaming):
+    if streaming:
+        stream(isa, x, address, kind)
+    else:
+        store(isa, x, address, kind)
+
+
+@inner
+def widen_row(isa, source, stride, place, count):
+    """float16 values to float32 side by side, zeros after them."""
+    i = 0
+    if stride == 2:
+        while i + BLOCK <= count:
+            prefetch_line(source + 2 * i + STREAM_AHEAD)
+            store(isa, load(isa, source + 2 * i, HALF), place + 4 * i, SINGLE)
+            i += BLOCK
+    while i < count:
+        store_scalar(isa, load_scalar(isa, source + i * stride, HALF), place + 4 * i, SINGLE)
+        i += 1
+    zero_bytes(place + 4 * count, 4 * BLOCK)
+
+
+@inner
+def narrow_row(isa, source, target, stride, count, streaming):
+    """float32 values side by side to float16."""
+    i = 0
+    if stride == 2:
+        past_cache = streaming and target % 16 == 0
+        while i + BLOCK <= count:
+            write(isa, load(isa, source + 4 * i, SINGLE), target + 2 * i, HALF, past_cache)
+            i += BLOCK
+    while i < count:
+        store_scalar(isa, load_scalar(isa, source + 4 * i, SINGLE), target + i * stride, HALF)
+        i += 1
 
 
 @inlined
-def fetched(source, stride, place, count, kind):
-    """Address of whole blocks of these values: their own, or their copies' in this place."""
-    if staged(stride, count, kind):
-        gather(source, stride, place, count, kind)
+def staged(stride, count, size):
+    """Whether values cannot be taken by whole blocks where they are."""
+    return stride != size or count % BLOCK != 0
+
+
+@inlined
+def fetched(isa, source, stride, place, count, size):
+    """Address of whole blocks of these float32 or int32 values: their own, or their copies' in
+    this place. float16 ones (size 2) become float32."""
+    if size == 2:
+        widen_row(isa, source, stride, place, count)
+        source = place
+    elif staged(stride, count, 4):
+        gather(source, stride, place, count, SINGLE)
         source = place
     return source
+
+
+@inlined
+def made_at(target, stride, count, size, place):
+    """Where to write whole blocks of float32 values: their own place, or this one."""
+    if size == 2 or staged(stride, count, 4):
+        target = place
+    return target
+
+
+@inlined
+def delivered(isa, made, target, stride, count, size, streaming):
+    """Bring values from where they were made to their own place."""
+    if size == 2:
+        narrow_row(isa, made, target, stride, count, streaming)
+    elif made != target:
+        scatter(made, target, stride, count, SINGLE)
 
 
 @inner
@@ -188,14 +248,6 @@ def fetch_ahead(address, ahead):
     """Fetch the two cache lines so many bytes ahead."""
     prefetch_line(address + ahead[0])
     prefetch_line(address + ahead[1])
-
-
-@inlined
-def write(isa, x, address, kind, streaming):
-    if streaming:
-        stream(isa, x, address, kind)
-    else:
-        store(isa, x, address, kind)
 
 
 @inlined

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from halfbyte.cpu.compile import f32_1d, i64, i64_1d, inlined, inner, kernel
+from halfbyte.cpu.compile import Kernel, f32_1d, i64, i64_1d, inlined, inner, kernel
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     CANDIDATE_BYTES,
@@ -16,6 +16,7 @@ from halfbyte.cpu.quantization_rows import (
     QMIN,
     ROWS,
     SCALE,
+    SIZE,
     SPANS,
     STREAM_AHEAD,
     TO_INTEGER,
@@ -32,14 +33,11 @@ from halfbyte.cpu.quantization_rows import (
 )
 from halfbyte.cpu.simd import (
     DOUBLE,
-    HALF,
     SINGLE,
     bits,
-    bytes_of,
     copy_element,
     doubles,
     enter_default_rounding,
-    kind_bytes,
     larger,
     largest,
     leave_default_rounding,
@@ -66,34 +64,34 @@ SMALLEST_NORMAL = np.float32(2.0**-126)
 
 
 @inlined
-def peak_blocks(isa, source, count, most, ahead, kind):
+def peak_blocks(isa, source, count, most, ahead):
     """Bits of the largest magnitude of each lane, no less than `most`."""
     for i in range(0, count, BLOCK):
-        at = source + bytes_of(kind, i)
+        at = source + 4 * i
         fetch_ahead(at, ahead)
-        most = larger(bits(magnitude(load(isa, at, kind))), most)
+        most = larger(bits(magnitude(load(isa, at, SINGLE))), most)
     return most
 
 
 @inner
-def peak_strided(isa, source, stride, count, ahead, place, kind):
+def peak_strided(isa, source, stride, count, ahead, place, size):
     """`peak` of values in any number and at any distance."""
     most = splat_integer(isa, 0)
     while count > 0:
         n = chunk_of(count)
-        at = fetched(source, stride, place, n, kind)
-        most = peak_blocks(isa, at, n, most, ahead, kind)
+        at = fetched(isa, source, stride, place, n, size)
+        most = peak_blocks(isa, at, n, most, ahead)
         source += n * stride
         count -= n
     return np.int64(largest(most))
 
 
 @inlined
-def peak(isa, source, stride, count, ahead, place, kind):
+def peak(isa, source, stride, count, ahead, place, size):
     """Bits of the largest magnitude; INFINITY or more where a value is not finite."""
-    if staged(stride, count, kind):
-        return peak_strided(isa, source, stride, count, ahead, place, kind)
-    most = peak_blocks(isa, source, count, splat_integer(isa, 0), ahead, kind)
+    if size == 2 or staged(stride, count, 4):
+        return peak_strided(isa, source, stride, count, ahead, place, size)
+    most = peak_blocks(isa, source, count, splat_integer(isa, 0), ahead)
     return np.int64(largest(most))
 
 
@@ -105,16 +103,16 @@ def widen_range(isa, x, lo, hi):
 
 
 @inner
-def extremes(isa, source, stride, count, ahead, place, kind):
+def extremes(isa, source, stride, count, ahead, place, size):
     """The smallest and the largest of 0 and the finite values, and what `peak` returns."""
     most = splat_integer(isa, 0)
     lo, hi = splat(isa, 0.0), splat(isa, 0.0)
     while count > 0:
         n = chunk_of(count)
-        at = fetched(source, stride, place, n, kind)
+        at = fetched(isa, source, stride, place, n, size)
         for i in range(0, n, BLOCK):
-            fetch_ahead(at + bytes_of(kind, i), ahead)
-            x = load(isa, at + bytes_of(kind, i), kind)
+            fetch_ahead(at + 4 * i, ahead)
+            x = load(isa, at + 4 * i, SINGLE)
             most = larger(bits(magnitude(x)), most)
             lo, hi = widen_range(isa, x, lo, hi)
         source += n * stride
@@ -141,29 +139,27 @@ def scale_from(lo, hi, symmetric, qmin, qmax):
 
 
 @inlined
-def scale_of(isa, source, stride, count, symmetric, qmin, qmax, ahead, place, kind):
+def scale_of(isa, source, stride, count, symmetric, qmin, qmax, ahead, place, size):
     """Scale and zero point for `count` values, and whether all are finite."""
     top = np.int64(0)
     lo, hi = np.float32(0), np.float32(0)
     if symmetric:
-        top = peak(isa, source, stride, count, ahead, place, kind)
+        top = peak(isa, source, stride, count, ahead, place, size)
         hi = single_from_bits(top)
     if not symmetric or top >= INFINITY:
-        lo, hi, top = extremes(isa, source, stride, count, ahead, place, kind)
+        lo, hi, top = extremes(isa, source, stride, count, ahead, place, size)
     scale, zero_point = scale_from(lo, hi, symmetric, qmin, qmax)
     return scale, zero_point, top < INFINITY
 
 
 @inner
-def repeat_last(place, count, kind):
+def repeat_last(place, count):
     """Fill a block up with copies of its last value."""
-    size = kind_bytes(kind)
     for i in range(count, count + -count % BLOCK):
-        copy_element(place + i * size, place + (count - 1) * size, kind)
+        copy_element(place + 4 * i, place + 4 * (count - 1), SINGLE)
 
 
-@inlined
-def range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind):
+def range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, x again, lo, hi: widen lo and hi by what is finite."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -178,12 +174,12 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
         while first < count:
             n = chunk_of(count - first)
             at = addresses[0] + first * strides[0, d]
-            at = fetched(at, strides[0, d], part_of(scratch, INPUT), n, kind)
+            at = fetched(wide, at, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             if n % BLOCK != 0:
-                repeat_last(at, n, kind)
+                repeat_last(at, n)
             for i in range(0, n, BLOCK):
-                fetch_ahead(at + bytes_of(kind, i), ahead)
-                x = load(wide, at + bytes_of(kind, i), kind)
+                fetch_ahead(at + 4 * i, ahead)
+                x = load(wide, at + 4 * i, SINGLE)
                 most = larger(bits(magnitude(x)), most)
                 if each:
                     lo_at, hi_at = addresses[2] + 4 * (first + i), addresses[3] + 4 * (first + i)
@@ -202,16 +198,7 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def range_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Extremes of float32."""
-    range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE)
-
-
-@kernel(*ROWS)
-def range_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Extremes of float16."""
-    range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF)
+extremes_of_rows = Kernel(range_rows, ROWS)
 
 
 @kernel(f32_1d, f32_1d, f32_1d, f32_1d, i64, i64, i64)
@@ -238,8 +225,8 @@ def shrink_scales(isa, scale, steps):
 CANDIDATES = 41
 
 
-@inlined
-def error_blocks(isa, source, s, z, sums, first, count, options, shrink, kind):
+@inner
+def error_blocks(isa, source, s, z, sums, first, count, options, shrink):
     """Add squared errors of whole blocks, with scales times `shrink`."""
     magic, zero = splat(isa, TO_INTEGER), splat(isa, 0.0)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
@@ -248,7 +235,7 @@ def error_blocks(isa, source, s, z, sums, first, count, options, shrink, kind):
     left = left_in_span(mode, first, per)
     acc = zeros(isa, DOUBLE)
     for i in range(0, count, BLOCK):
-        x = load(isa, source + bytes_of(kind, i), kind)
+        x = load(isa, source + 4 * i, SINGLE)
         x = select(magnitude(x) < splat(isa, np.inf), x, zero)
         scale, zero_point = fed(isa, s, mode, i) * factor, fed(isa, z, mode, i)
         t = smaller(larger(x / scale, qmin - zero_point), qmax - zero_point)
@@ -269,8 +256,7 @@ def error_blocks(isa, source, s, z, sums, first, count, options, shrink, kind):
         store_double(load_double(sums) + total(acc), sums)
 
 
-@inlined
-def error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, kind):
+def error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, x again, scale, zero point, sums of squared errors (FP64, added to) of each candidate."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -284,23 +270,14 @@ def error_rows(isa, addresses, strides, shape, index, count, rows, options, scra
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             sums = addresses[4] + 2 * (s - addresses[2])
             x = addresses[0] + first * strides[0, d]
-            x = fetched(x, strides[0, d], part_of(scratch, INPUT), n, kind)
+            x = fetched(wide, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             for i in range(CANDIDATES):
                 shrink = np.float32(1.0 - i / 64)
-                error_blocks(wide, x, s, z, sums, first, n, options, shrink, kind)
+                error_blocks(wide, x, s, z, sums, first, n, options, shrink)
                 sums += options[CANDIDATE_BYTES]
             first += n
         next_row(index, shape, addresses, strides)
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def errors_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Errors of float32."""
-    error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, SINGLE)
-
-
-@kernel(*ROWS)
-def errors_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Errors of float16."""
-    error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, HALF)
+errors_of_candidates = Kernel(error_rows, ROWS)

@@ -6,7 +6,7 @@ Limited by memory. Results too large for the cache are written past it.
 
 import numpy as np
 
-from halfbyte.cpu.compile import inlined, kernel
+from halfbyte.cpu.compile import Kernel, inner
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     EXTRA,
@@ -21,17 +21,20 @@ from halfbyte.cpu.quantization_rows import (
     RELU,
     ROWS,
     SCALE,
+    SIZE,
     STREAM_AHEAD,
     STREAMING,
     TO_INTEGER,
     ZERO_POINT,
     chunk_of,
+    delivered,
     fed,
     feed,
     fetch_ahead,
     fetched,
     gather,
     left_in_span,
+    made_at,
     next_row,
     part_of,
     scatter,
@@ -40,7 +43,6 @@ from halfbyte.cpu.quantization_rows import (
 )
 from halfbyte.cpu.simd import (
     BYTE,
-    HALF,
     INTEGER,
     NIBBLE,
     SINGLE,
@@ -61,8 +63,8 @@ from halfbyte.cpu.simd import (
 )
 
 
-@inlined
-def dequantize_blocks(isa, source, target, s, z, first, count, options, streaming, form, kind):
+@inner
+def dequantize_blocks(isa, source, target, s, z, first, count, options, streaming, form):
     """Values of whole blocks, from element `first` of a row on."""
     flip, offset = splat_integer(isa, options[FLIP]), splat_integer(isa, options[OFFSET])
     mode, per = options[MODE], options[PER]
@@ -72,7 +74,7 @@ def dequantize_blocks(isa, source, target, s, z, first, count, options, streamin
         prefetch_line(at + STREAM_AHEAD)
         code = singles((load(isa, at, form) ^ flip) - offset)
         y = (code - fed(isa, z, mode, i)) * fed(isa, s, mode, i)
-        write(isa, y, target + bytes_of(kind, i), kind, streaming)
+        write(isa, y, target + 4 * i, SINGLE, streaming)
         left -= BLOCK
         if left == 0:
             left = per
@@ -80,10 +82,7 @@ def dequantize_blocks(isa, source, target, s, z, first, count, options, streamin
             z += 4
 
 
-@inlined
-def dequantize_rows(
-    isa, addresses, strides, shape, index, count, rows, options, scratch, form, kind
-):
+def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
     """Codes, y, scale, zero point."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -96,56 +95,25 @@ def dequantize_rows(
             s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             codes = addresses[0] + bytes_of(form, first) * strides[0, d]
-            if staged(strides[0, d], n, BYTE):
+            if staged(strides[0, d], n, 1):
                 gather(codes, strides[0, d], part_of(scratch, INPUT), bytes_of(form, n), BYTE)
                 codes = part_of(scratch, INPUT)
             place = addresses[1] + first * strides[1, d]
-            y = place
-            if staged(strides[1, d], n, kind):
-                y = part_of(scratch, OUTPUT)
-            streaming = options[STREAMING] != 0 and y % 16 == 0
-            dequantize_blocks(wide, codes, y, s, z, first, n, options, streaming, form, kind)
-            if y != place:
-                scatter(y, place, strides[1, d], n, kind)
+            y = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
+            streaming = options[STREAMING] != 0 and y == place and y % 16 == 0
+            dequantize_blocks(wide, codes, y, s, z, first, n, options, streaming, form)
+            delivered(isa, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()
     leave_default_rounding(before)
 
 
-@kernel(*ROWS)
-def dequantize_single(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Bytes to float32."""
-    dequantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, BYTE, SINGLE
-    )
+dequantize_bytes = Kernel(dequantize_rows, ROWS, BYTE)
+dequantize_nibbles = Kernel(dequantize_rows, ROWS, NIBBLE)
 
 
-@kernel(*ROWS)
-def dequantize_single_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Pairs of nibbles to float32."""
-    dequantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, NIBBLE, SINGLE
-    )
-
-
-@kernel(*ROWS)
-def dequantize_half(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Bytes to float16."""
-    dequantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, BYTE, HALF
-    )
-
-
-@kernel(*ROWS)
-def dequantize_half_nibbles(isa, addresses, strides, shape, index, count, rows, options, scratch):
-    """Pairs of nibbles to float16."""
-    dequantize_rows(
-        isa, addresses, strides, shape, index, count, rows, options, scratch, NIBBLE, HALF
-    )
-
-
-@inlined
+@inner
 def requantize_blocks(isa, source, target, s, z, b, count, options, streaming):
     """Codes of whole blocks of int32."""
     magic, zero = splat(isa, TO_INTEGER), splat(isa, 0.0)
@@ -163,8 +131,7 @@ def requantize_blocks(isa, source, target, s, z, b, count, options, streaming):
         write(isa, bits(code), target + i, BYTE, streaming)
 
 
-@kernel(*ROWS)
-def requantize(isa, addresses, strides, shape, index, count, rows, options, scratch):
+def requantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """int32, codes, scale, zero point, bias."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
@@ -178,10 +145,10 @@ def requantize(isa, addresses, strides, shape, index, count, rows, options, scra
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             b = feed(wide, addresses[4], mode, first, per, n, part_of(scratch, EXTRA))
             acc = addresses[0] + first * strides[0, d]
-            acc = fetched(acc, strides[0, d], part_of(scratch, INPUT), n, INTEGER)
+            acc = fetched(isa, acc, strides[0, d], part_of(scratch, INPUT), n, 4)
             place = addresses[1] + first * strides[1, d]
             codes = place
-            if staged(strides[1, d], n, BYTE):
+            if staged(strides[1, d], n, 1):
                 codes = part_of(scratch, OUTPUT)
             streaming = options[STREAMING] != 0 and codes % 16 == 0
             requantize_blocks(wide, acc, codes, s, z, b, n, options, streaming)
@@ -191,3 +158,6 @@ def requantize(isa, addresses, strides, shape, index, count, rows, options, scra
         next_row(index, shape, addresses, strides)
     finish_streaming()
     leave_default_rounding(before)
+
+
+requantize = Kernel(requantize_rows, ROWS)

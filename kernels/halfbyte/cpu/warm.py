@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kernel of the CPU backend, for those who would rather wait at a time of their choice."""
 
-from halfbyte.cpu import casts_kernel, gemm_f16, isa
+from halfbyte.cpu import (
+    casts_kernel,
+    gemm_f16,
+    isa,
+    quantization_fake,
+    quantization_kernel,
+    quantization_scales,
+    quantization_values,
+)
 from halfbyte.cpu.compile import Kernel
+
+MODULES = (
+    casts_kernel,
+    gemm_f16,
+    quantization_fake,
+    quantization_kernel,
+    quantization_scales,
+    quantization_values,
+)
 
 
 def compile_all() -> None:
     """Compile or load every kernel for the active instruction set."""
-    for module in (casts_kernel, gemm_f16):
+    for module in MODULES:
         for value in vars(module).values():
             if isinstance(value, Kernel):
                 value.compile(isa.active())

@@ -18,8 +18,10 @@ gives each vector a register. The same lines compile to ymm or zmm code, or to p
 type of the first argument.
 
 Everything else works on one vector at a time: loads and stores, FP16 (HALF) converted to FP32 and
-back, arithmetic with Python's operators, comparisons and `select`. Memory is named by integer
-byte addresses: pointers that kernels can do arithmetic on. Nothing is aligned unless it says so.
+back, codes of 8 and 4 bits (BYTE, NIBBLE) to integers, arithmetic with Python's operators,
+comparisons and `select`. `widened(isa, 32)` is an Isa whose vectors are several registers each.
+Memory is named by integer byte addresses: pointers that kernels can do arithmetic on. Nothing is
+aligned unless it says so.
 `..._part` loads and stores only the first `count` lanes.
 
 How to read an intrinsic. Its body runs while Numba compiles a call, and its arguments are the
@@ -31,15 +33,46 @@ to the caller's code through `builder`, and returns the LLVM value of the result
     types.py         vectors, tiles, shapes and kinds of memory, as Numba types
     emit.py          what several intrinsics emit: loads, conversions, masks, FMA
     tiles.py         register tiles
-    vectors.py       one vector, or one value, at a time
+    vectors.py       vectors to and from memory
+    scalars.py       single values and runs of bytes
+    arithmetic.py    on vectors, lane by lane, and all lanes into one
     transpose.py     square blocks of 16-bit values
     environment.py   the rounding mode, and the order of streamed stores
 """
 
+from halfbyte.cpu.simd.arithmetic import (
+    bits,
+    doubles,
+    larger,
+    largest,
+    magnitude,
+    multiply_add,
+    power_of_two,
+    select,
+    singles,
+    smaller,
+    smallest,
+    splat,
+    splat_integer,
+    total,
+    zeros,
+)
 from halfbyte.cpu.simd.environment import (
     enter_default_rounding,
     finish_streaming,
     leave_default_rounding,
+)
+from halfbyte.cpu.simd.scalars import (
+    bytes_of,
+    clear_upper_nibble,
+    copy_bytes,
+    copy_element,
+    load_double,
+    load_scalar,
+    single_from_bits,
+    store_double,
+    store_scalar,
+    zero_bytes,
 )
 from halfbyte.cpu.simd.tiles import (
     narrowed,
@@ -54,40 +87,15 @@ from halfbyte.cpu.simd.tiles import (
 from halfbyte.cpu.simd.transpose import block_of, transpose_words
 from halfbyte.cpu.simd.types import BYTE, DOUBLE, HALF, INTEGER, NIBBLE, SINGLE
 from halfbyte.cpu.simd.vectors import (
-    bits,
-    bytes_of,
-    clear_upper_nibble,
-    copy_bytes,
-    copy_element,
-    doubles,
     kind_bytes,
     lanes_of,
-    larger,
-    largest,
     load,
-    load_double,
     load_part,
-    load_scalar,
-    magnitude,
-    multiply_add,
-    power_of_two,
     prefetch_line,
-    select,
-    single_from_bits,
-    singles,
-    smaller,
-    smallest,
-    splat,
-    splat_integer,
     store,
-    store_double,
     store_part,
-    store_scalar,
     stream,
-    total,
     widened,
-    zero_bytes,
-    zeros,
 )
 
 __all__ = [

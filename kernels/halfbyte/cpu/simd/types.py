@@ -10,7 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import types
 from numba.core.imputils import lower_constant
-from numba.extending import models, register_model
+from numba.extending import NativeValue, models, register_model, unbox
 
 # LLVM's scalar types. Called with a number, an integer type makes a constant: I64(8).
 BOOL, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -111,6 +111,11 @@ class _InRegisters(models.PrimitiveModel):
 @register_model(KindType)
 class _Nothing(models.OpaqueModel):
     """A null pointer that nobody reads: LLVM removes it."""
+
+
+@unbox(KindType)
+def _unbox_kind(typ, obj, c):
+    return NativeValue(c.context.get_dummy_value())
 
 
 @lower_constant(KindType)
