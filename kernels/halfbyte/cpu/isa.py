@@ -16,7 +16,6 @@ target lacks. What the target has is found by compiling four lines of IR and rea
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import hashlib
 import os
@@ -69,8 +68,8 @@ class Isa:
         """The same instructions for vectors of so many lanes: several registers, or part of one."""
         if lanes == self.lanes:
             return self
-        other = copy.copy(self)
-        other.lanes = lanes
+        other = object.__new__(Isa)  # not copy.copy, which goes by __reduce__
+        other.__dict__.update(self.__dict__, lanes=lanes)
         other._numba_type_ = IsaType(other)
         return other
 

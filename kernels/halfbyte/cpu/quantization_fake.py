@@ -92,12 +92,12 @@ def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scrat
             s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             x = addresses[0] + first * strides[0, d]
-            x = fetched(isa, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
+            x = fetched(wide, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             place = addresses[1] + first * strides[1, d]
             y = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
             streaming = options[STREAMING] != 0 and y == place and y % 16 == 0
             fake_blocks(wide, x, y, s, z, first, n, options, streaming)
-            delivered(isa, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
+            delivered(wide, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()
@@ -161,16 +161,16 @@ def backward_rows(isa, addresses, strides, shape, index, count, rows, options, s
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             sums = addresses[4] + 2 * (s - addresses[2])
             dy = addresses[0] + first * strides[0, d]
-            dy = fetched(isa, dy, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
+            dy = fetched(wide, dy, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             x = addresses[5] + first * strides[5, d]
             x = fetched(
-                isa, x, strides[5, d], part_of(scratch, OTHER_INPUT), n, options[OTHER_SIZE]
+                wide, x, strides[5, d], part_of(scratch, OTHER_INPUT), n, options[OTHER_SIZE]
             )
             place = addresses[1] + first * strides[1, d]
             dx = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
             streaming = options[STREAMING] != 0 and dx == place and dx % 16 == 0
             backward_blocks(wide, dy, x, dx, s, z, sums, first, n, options, streaming)
-            delivered(isa, dx, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
+            delivered(wide, dx, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()

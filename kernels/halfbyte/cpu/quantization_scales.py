@@ -169,8 +169,8 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
     each = options[MODE] == EACH
     for _ in range(rows):
         first = 0
-        row_lo = splat(wide, load_scalar(isa, addresses[2], SINGLE))
-        row_hi = splat(wide, load_scalar(isa, addresses[3], SINGLE))
+        row_lo = splat(wide, load_scalar(wide, addresses[2], SINGLE))
+        row_hi = splat(wide, load_scalar(wide, addresses[3], SINGLE))
         while first < count:
             n = chunk_of(count - first)
             at = addresses[0] + first * strides[0, d]
@@ -190,8 +190,8 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
                     store(wide, row_hi, hi_at, SINGLE)
             first += n
         if not each:
-            store_scalar(isa, smallest(row_lo), addresses[2], SINGLE)
-            store_scalar(isa, largest(row_hi), addresses[3], SINGLE)
+            store_scalar(wide, smallest(row_lo), addresses[2], SINGLE)
+            store_scalar(wide, largest(row_hi), addresses[3], SINGLE)
         next_row(index, shape, addresses, strides)
     if np.int64(largest(most)) >= INFINITY:
         options[NOT_FINITE] = 1

@@ -102,7 +102,7 @@ def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options,
             y = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
             streaming = options[STREAMING] != 0 and y == place and y % 16 == 0
             dequantize_blocks(wide, codes, y, s, z, first, n, options, streaming, form)
-            delivered(isa, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
+            delivered(wide, y, place, strides[1, d], n, options[SIZE], options[STREAMING] != 0)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()
@@ -145,7 +145,7 @@ def requantize_rows(isa, addresses, strides, shape, index, count, rows, options,
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             b = feed(wide, addresses[4], mode, first, per, n, part_of(scratch, EXTRA))
             acc = addresses[0] + first * strides[0, d]
-            acc = fetched(isa, acc, strides[0, d], part_of(scratch, INPUT), n, 4)
+            acc = fetched(wide, acc, strides[0, d], part_of(scratch, INPUT), n, 4)
             place = addresses[1] + first * strides[1, d]
             codes = place
             if staged(strides[1, d], n, 1):
