@@ -94,12 +94,12 @@ def histogram(x: Array, exponent: int | None) -> Array:
     )  # fmt: skip
     for chunk in chunks:
         word = np.asarray(chunk).view(np.int32)
-        field = word >> 23 & 0xFF
-        # |x| = integer * 2^(field - 150), below 2^(exponent + 10): the shift is 14 or more.
+        field, sign = word >> 23 & 0xFF, word >> 31
+        # |x| = integer * 2^(field - 150), below 2^(exponent + 10): the shift is 14 or more. Of a
+        # subnormal it should be one less, but all of them lie in bins -1 and 0 either way.
         integer = (word & 0x7FFFFF) + (np.minimum(field, 1) << 23)
-        shift = np.minimum(exponent + 150 - np.maximum(field, 1), 31)
-        sign = np.where(integer, word >> 31, 0)  # -0 is 0
-        # floor(-n / 2^s) = ~((n - 1) >> s)
+        shift = np.minimum(exponent + 150 - field, 31)
+        # floor(-n / 2^s) = ~((n - 1) >> s), of n = 0, too
         bins = ((integer + sign) >> shift) ^ sign
         counts += np.bincount(bins + HALF, minlength=BINS)
     return counts
@@ -107,7 +107,7 @@ def histogram(x: Array, exponent: int | None) -> Array:
 
 def widened(counts: Array, doublings: int) -> Array:
     """Return counts in bins 2^doublings times as wide: bin i goes to floor(i / 2^doublings)."""
-    for _ in range(min(doublings, 11)):  # from then on everything is in bins -1 and 0
+    for _ in range(min(doublings, 10)):  # from then on everything is in bins -1 and 0
         pairs = counts.reshape(HALF, 2).sum(axis=1)
         counts = np.zeros(BINS, np.int64)
         counts[HALF // 2 : HALF // 2 + HALF] = pairs
