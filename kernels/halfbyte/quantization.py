@@ -317,12 +317,10 @@ def requantize(
 
         per_channel = any(value.ndim for value in channels.values())
         shape = (acc.shape[its_axis],) if per_channel and its_axis is not None else ()
-        s, z, b = (
-            np.ascontiguousarray(np.broadcast_to(channels[key], shape).astype(np.float32)).reshape(
-                shape
-            )
-            for key in ("scale", "zero_point", "bias")
-        )
+        floats = np.empty((3, *shape), F32)
+        for i, key in enumerate(("scale", "zero_point", "bias")):
+            floats[i, ...] = channels[key]
+        s, z, b = (floats[i, ...] for i in range(3))
         cpu.requantize(
             acc, result, s, z, b, its_axis if per_channel else None, relu=activation == "relu"
         )

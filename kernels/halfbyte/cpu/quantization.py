@@ -20,6 +20,7 @@ from halfbyte.cpu.quantization_plan import (
     Layout,
     Operand,
     channels,
+    cut_by_rows,
     elements,
     launch,
     layout,
@@ -60,7 +61,7 @@ def quantize(
 ) -> None:
     """Codes of x with given scales; to nearest, or stochastically with a seed."""
     both = _channels(scale, _floats(zero_point, scale), x.shape, scheme)
-    _code(_layout_of_codes(x, out, both, scheme, seed), scheme, {rows.CODING: 1}, seed)
+    _code(_operands_of_codes(x, out, both, scheme, seed), scheme, {rows.CODING: 1}, seed)
 
 
 def quantize_from_data(
@@ -75,13 +76,16 @@ def quantize_from_data(
     found, floats = np.empty(scale.shape, np.float32), np.zeros(scale.shape, np.float32)
     grouped = scheme.group_size is not None
     both = [channels(v, x.shape, scheme.axis, grouped=grouped) for v in (found, floats)]
-    place = _layout_of_codes(x, out, both, scheme, seed)
+    operands = _operands_of_codes(x, out, both, scheme, seed)
+    place = _layout_of_codes(operands, scheme)
+    by_row = grouped or (place.one_channel_a_row and cut_by_rows(place, parts_for_threads(place)))
     look = {rows.FROM_DATA: 1}
-    fused = method == "absmax" and not (keep and check_finite) and _can_fuse(place, scheme)
+    fused = by_row and method == "absmax" and not (keep and check_finite)
+    fused = fused and _fits_cache(place, scheme)
     if fused:
-        finite = _code(place, scheme, {**look, rows.CODING: 1}, seed)
-    elif grouped:
-        finite = _code(place, scheme, look, None)
+        finite = _code(operands, scheme, {**look, rows.CODING: 1}, seed)
+    elif by_row:
+        finite = _code(operands, scheme, look, None)
     else:
         lo, hi, finite = ranges(x, scheme.axis)
         found, floats = scales_of_ranges(lo, hi, scheme)
@@ -97,32 +101,36 @@ def quantize_from_data(
     return True
 
 
-def _layout_of_codes(
+def _operands_of_codes(
     x: Array, out: Array, both: list[Operand], scheme: Scheme, seed: int | None
-) -> Layout:
-    packed = scheme.bits == 4
-    number = numbers(x.shape) if seed is not None else Operand(None, (0,) * x.ndim)
-    operands = [elements(x), elements(out, x.shape if packed else None), *both, number]
-    return layout(operands, x.shape, keep_last=packed or scheme.group_size is not None)
+) -> list[Operand]:
+    codes_ = elements(out, nibbles=scheme.bits == 4)
+    return [elements(x), codes_, *both, numbers(x.shape, used=seed is not None)]
 
 
-def _code(place: Layout, scheme: Scheme, steps: dict[int, int], seed: int | None) -> bool:
+def _code(operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: int | None) -> bool:
+    place = _layout_of_codes(operands, scheme)
     kernel = codes.quantize_nibbles if scheme.bits == 4 else codes.quantize_bytes
-    options = {**scheme.options, **steps, rows.SIZE: _size(place.operands[0])}
+    options = {**scheme.options, **steps, rows.SIZE: operands[0].form.size}
     if seed is not None:
         options |= {rows.STOCHASTIC: 1, rows.SEED: seed - (seed >> 63 << 64)}
-    return launch(
-        kernel, place, options, per=scheme.group_size, parts=parts_for_threads(place),
-        spans=rows.CODING not in steps,
-    )  # fmt: skip
+    parts = parts_for_threads(place)
+    spans = rows.CODING not in steps
+    return launch(kernel, place, operands, options, per=scheme.group_size, parts=parts, spans=spans)
 
 
-def _can_fuse(place: Layout, scheme: Scheme) -> bool:
-    """Whether a look at a row, or group, is followed by its codes while it is in the cache."""
-    if scheme.group_size is not None:
-        return scheme.group_size % rows.BLOCK == 0 or scheme.group_size >= place.count
-    fits = 4 * place.count <= blocking.cache_bytes(2) // 2
-    return fits and place.one_channel_a_row() and place.rows >= 2 * parts_for_threads(place)
+def _layout_of_codes(operands: list[Operand], scheme: Scheme) -> Layout:
+    x = operands[0].array
+    assert x is not None
+    return layout(operands, x.shape, keep_last=scheme.bits == 4 or scheme.group_size is not None)
+
+
+def _fits_cache(place: Layout, scheme: Scheme) -> bool:
+    """Whether codes of a row, or group, can follow the look at it while it is in the cache."""
+    group = scheme.group_size
+    if group is not None:
+        return group % rows.BLOCK == 0 or group >= place.count
+    return 4 * place.count <= blocking.cache_bytes(2) // 2
 
 
 def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
@@ -130,22 +138,21 @@ def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
     finite. Without any: inf and -inf."""
     count = 1 if axis is None else x.shape[axis]
     lo, hi = padded(np.inf, count), padded(-np.inf, count)
-    operands = [elements(x), elements(x)]
-    operands += [channels(v, x.shape, axis, grouped=False) for v in (lo, hi)]
-    place = layout(operands, x.shape, keep_last=False)
-    parts = parts_for_threads(place) if place.rows * place.count > 16 * count else 1
+    place = layout(_operands_of_ranges(x, axis, lo, hi), x.shape, keep_last=False)
+    parts = parts_for_threads(place) if x.size > 16 * count else 1
     own = [(lo.copy(), hi.copy()) for _ in range(parts)]
-
-    def operands_of(part: int) -> list[Operand]:
-        each = (channels(v, x.shape, axis, grouped=False) for v in own[part])
-        return [*operands[:2], *each]
-
+    operands = [_operands_of_ranges(x, axis, *both) for both in own]
     options = {rows.SIZE: x.itemsize}
-    finite = launch(scales.extremes_of_rows, place, options, per=None, parts=parts, own=operands_of)
+    finite = launch(scales.extremes_of_rows, place, operands, options, per=None, parts=parts)
     lo = np.minimum.reduce([part[0][:count] for part in own])
     hi = np.maximum.reduce([part[1][:count] for part in own])
     shape = () if axis is None else (count,)
     return lo.reshape(shape), hi.reshape(shape), finite
+
+
+def _operands_of_ranges(x: Array, axis: int | None, lo: Array, hi: Array) -> list[Operand]:
+    both = [channels(v, x.shape, axis, grouped=False) for v in (lo, hi)]
+    return [elements(x), elements(x), *both]
 
 
 def scales_of_ranges(lo: Array, hi: Array, scheme: Scheme) -> tuple[Array, Array]:
@@ -180,14 +187,15 @@ def dequantize(
     kernel = values.dequantize_nibbles if packed else values.dequantize_bytes
     floats = _floats(zero_point, scale)
     operands = [
-        elements(q, out.shape if packed else None),
+        elements(q, nibbles=packed),
         elements(out),
         *_channels(scale, floats, out.shape, scheme),
     ]
     place = layout(operands, out.shape, keep_last=packed or scheme.group_size is not None)
     half = (8 if packed else 128) if signed else 0
     options = {rows.FLIP: half, rows.OFFSET: half, rows.SIZE: out.itemsize}
-    launch(kernel, place, options, per=scheme.group_size, parts=parts_for_threads(place))
+    parts = parts_for_threads(place)
+    launch(kernel, place, operands, options, per=scheme.group_size, parts=parts)
 
 
 def requantize(
@@ -201,7 +209,8 @@ def requantize(
     operands += _channels(bias, bias, acc.shape, scheme)[:1]
     place = layout(operands, acc.shape, keep_last=False)
     options = {**scheme.options, rows.RELU: int(relu)}
-    launch(values.requantize, place, options, per=None, parts=parts_for_threads(place))
+    parts = parts_for_threads(place)
+    launch(values.requantize, place, operands, options, per=None, parts=parts)
 
 
 def fake_quantize(
@@ -212,7 +221,8 @@ def fake_quantize(
     operands = [elements(x), elements(out), *_channels(scale, floats, x.shape, scheme)]
     place = layout(operands, x.shape, keep_last=scheme.group_size is not None)
     options = {**scheme.options, rows.SIZE: x.itemsize}
-    launch(fake.fake, place, options, per=scheme.group_size, parts=parts_for_threads(place))
+    parts = parts_for_threads(place)
+    launch(fake.fake, place, operands, options, per=scheme.group_size, parts=parts)
 
 
 def fake_quantize_backward(
@@ -248,13 +258,11 @@ def _sums(
     parts = parts_for_sums(place, candidates * scale.size)
     sums = np.zeros((1 if grouped else parts, candidates, *room))
     options = {**scheme.options, rows.CANDIDATE_BYTES: sums.strides[1]}
-    options |= {rows.SIZE: _size(first[0]), rows.OTHER_SIZE: _size((last or first)[0])}
+    options |= {rows.SIZE: first[0].form.size, rows.OTHER_SIZE: (last or first)[0].form.size}
     if place.mode(scheme.group_size)[1] < place.count:
         options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow
-    launch(
-        kernel, place, options, per=scheme.group_size, parts=parts,
-        own=lambda i: operands(sums[0 if grouped else i, 0, ...]),
-    )  # fmt: skip
+    own = [operands(sums[0 if grouped else i, 0, ...]) for i in range(parts)]
+    launch(kernel, place, own, options, per=scheme.group_size, parts=parts)
     total = sums.sum(axis=0)
     return total[..., : scale.size] if ends else total
 
@@ -276,11 +284,6 @@ def _pieces(
             parts = [x[..., begin * group : begin * group + (end - begin) * size] for x in arrays]
             views = [x.reshape(*x.shape[:-1], end - begin, size) for x in parts]
             yield views, (..., slice(begin, end), None), scheme._replace(group_size=size)
-
-
-def _size(operand: Operand) -> int:
-    assert operand.array is not None
-    return operand.array.itemsize
 
 
 def _floats(zero_point: Array | None, scale: Array) -> Array:
