@@ -292,7 +292,7 @@ class HistogramObserver(_Observer):
             return ranges.scale_zero_point(lo, hi, bits, symmetric)
         scale, zero_point = ranges.scale_zero_point(lo, hi, bits, symmetric)
         filled = np.flatnonzero(self._counts)
-        middles = ((filled - ranges.HALF + 0.5) * 2.0**self._exponent).astype(F32)
+        middles = np.ldexp(filled - ranges.HALF + 0.5, self._exponent).astype(F32)
         best = ranges.best_scale(middles, self._counts[filled], scale, zero_point, bits)
         return best, zero_point
 

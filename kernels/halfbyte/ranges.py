@@ -10,15 +10,13 @@ import math
 
 import numpy as np
 
-from halfbyte.arrays import F32, Array
-from halfbyte.quantization import quantize
-from halfbyte.quantized import code_range
+from halfbyte.arrays import F32, Array, exact_float, single_bits
+from halfbyte.quantization import dequantize, quantize
 
 BINS = 2048
 HALF = BINS // 2  # bin i of -1024 .. 1023 is counts[HALF + i]
 SMALLEST_EXPONENT = -126
 
-_CANDIDATES = np.array([1 - i / 64 for i in range(41)], F32)
 # Elements looked at in one go: what is computed of them stays in the cache.
 _CHUNK = 1 << 16
 
@@ -63,15 +61,17 @@ def best_scale(
 
     Each value counts once or more: near FLT_MAX an error may be infinite, and 0 of it NaN.
     """
-    qmin, qmax = code_range(bits, signed=True, narrow=zero_point is None)
-    z = F32.type(0) if zero_point is None else zero_point.astype(F32)
-    with np.errstate(over="ignore", under="ignore"):
-        scales = _CANDIDATES * scale
-        each = scales[:, None]
-        codes = np.clip(np.rint(values / each) + z, F32.type(qmin), F32.type(qmax))
-        error = values.astype(np.float64) - ((codes - z) * each).astype(np.float64)
-        error = np.sum(error * error * counts, axis=-1)
-    return np.asarray(scales[np.argmin(error)])
+    widest = exact_float(scale[()])
+    # Products of 24 by 7 bits are exact in FP64, and so rounded once.
+    words = [single_bits(widest * (1 - i / 64)) for i in range(41)]
+    scales = np.array(words, np.uint32).view(F32)
+    q = quantize(
+        np.broadcast_to(values, (len(scales), len(values))), bits=bits, axis=0, scale=scales,
+        zero_point=None if zero_point is None else np.broadcast_to(zero_point, scales.shape),
+        symmetric=zero_point is None,
+    )  # fmt: skip
+    error = values.astype(np.float64) - dequantize(q).astype(np.float64)
+    return np.asarray(scales[np.argmin(np.sum(error * error * counts, axis=-1))])
 
 
 def exponent_of(lo: Array, hi: Array) -> int | None:
@@ -119,7 +119,7 @@ def cut(
 ) -> tuple[Array, Array]:
     """Return the extremes that hold `percentile` per cent of the values, each on its side."""
     need = math.ceil(float(counts.sum()) * percentile / 100)
-    width = 2.0**exponent
+    width = math.ldexp(1.0, exponent)
     low, high = float(lo), float(hi)
     if symmetric:
         # Bins i and -1 - i hold the magnitudes between i and i + 1.
