@@ -3,144 +3,18 @@
 
 from __future__ import annotations
 
-import importlib
-import numbers
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F16, F32, Array, _kind, exact_float, require_dtype, single_bits
-from halfbyte.quantized import check_axis, check_bits, check_flag, is_integer
-from halfbyte.tensors import library
+from halfbyte.arrays import F32, Array, _kind, single_bits
+from halfbyte.observer import Observer, checked_axis, checked_real
 
 _METHODS = ("mse", "percentile")
 
 
-class _Observer:
-    """What all observers share: the extremes so far, and whose arrays they came from."""
-
-    axis: int | None = None
-    _lo: Array | None = None  # inf where there was no element yet
-    _hi: Array | None = None
-    _library: str | None = None  # name of a module, so that an observer pickles
-
-    def update(self, x: Any) -> None:
-        """Take the elements of an array into account.
-
-        Parameters
-        ----------
-        x : float32 or float16 array
-            Any strides, any shape; may be empty. All updates are of one library.
-
-        Raises
-        ------
-        TypeError
-            Another kind of array, another dtype or another library.
-        ValueError
-            A NaN or an infinity, or another number of channels than before. Nothing is changed.
-        """
-        name = f"{type(self).__name__}.update"
-        (seen,), home = library.views(name, x=x)
-        require_dtype(name, "x", seen, (F32, F16))
-        axis = check_axis(name, self.axis, seen.ndim)
-        if self._library not in (None, home.__name__):
-            msg = f"{name}: x is a {_kind(x)} and earlier ones were of {self._library}"
-            msg += "; need arrays of one library"
-            raise TypeError(msg)
-        lo, hi = ranges.extremes(seen, axis)
-        if self._lo is not None and lo.shape != self._lo.shape:
-            msg = f"{name}: x has {len(lo)} channels along axis {self.axis}"
-            msg += f"; need {len(self._lo)} as before"
-            raise ValueError(msg)
-        if seen.size:
-            wrong = ~(np.isfinite(lo) & np.isfinite(hi))
-            if wrong.any():
-                place = "" if axis is None else f" in channel {int(np.argmax(wrong))}"
-                msg = f"{name}: x has a NaN or an infinity{place}; need finite values"
-                raise ValueError(msg)
-        self._take(seen, lo, hi)
-        self._library = home.__name__
-
-    def scale_zero_point(self, bits: int = 8, symmetric: bool = True) -> tuple[Any, Any]:
-        """Return the scale and zero point of signed codes.
-
-        Parameters
-        ----------
-        bits : {8, 4, 3, 2}
-        symmetric : bool
-
-        Returns
-        -------
-        scale : float32 array, shape () or (channels,)
-            1 where there was nothing but zeros or nothing at all.
-        zero_point : int32 array of the same shape, or None if symmetric
-
-        Raises
-        ------
-        TypeError
-            Another kind of argument.
-        ValueError
-            Another width, or no update yet.
-        """
-        name = f"{type(self).__name__}.scale_zero_point"
-        bits = check_bits(name, bits)
-        symmetric = check_flag(name, "symmetric", symmetric)
-        if self._lo is None or self._hi is None or self._library is None:
-            msg = f"{name}: no update yet; need update(x) first"
-            raise ValueError(msg)
-        home = importlib.import_module(self._library)
-        scale, zero_point = self._scale_zero_point(self._lo, self._hi, bits, symmetric)
-        zero_point = None if zero_point is None else library.of(home, zero_point)
-        return library.of(home, scale), zero_point
-
-    def _take(self, x: Array, lo: Array, hi: Array) -> None:
-        """Remember what there is to x, whose extremes are lo and hi."""
-        raise NotImplementedError
-
-    def _scale_zero_point(
-        self, lo: Array, hi: Array, bits: int, symmetric: bool
-    ) -> tuple[Array, Array | None]:
-        return ranges.scale_zero_point(lo, hi, bits, symmetric)
-
-    def _join(self, lo: Array, hi: Array) -> None:
-        """Widen the extremes."""
-        if self._lo is not None and self._hi is not None:
-            lo, hi = np.minimum(self._lo, lo), np.maximum(self._hi, hi)
-        self._lo, self._hi = lo, hi
-
-    def _check_merge(self, other: Any) -> None:
-        name = f"{type(self).__name__}.merge"
-        if type(other) is not type(self):
-            msg = f"{name}: other is a {_kind(other)}; need a {type(self).__name__}"
-            raise TypeError(msg)
-        if self._arguments() != other._arguments():
-            msg = f"{name}: other is {other!r}; need one with {self._arguments()}"
-            raise ValueError(msg)
-        if self._lo is None or other._lo is None:
-            return
-        if self._library != other._library:
-            msg = f"{name}: other has seen arrays of {other._library}; need {self._library}"
-            raise TypeError(msg)
-        if self._lo.shape != other._lo.shape:
-            msg = f"{name}: other has {len(other._lo)} channels; need {len(self._lo)}"
-            raise ValueError(msg)
-
-    def _arguments(self) -> str:
-        """Return what the constructor was given, as text."""
-        return f"axis={self.axis}"
-
-    def __repr__(self) -> str:
-        seen = "no update yet"
-        if self._lo is not None and self._hi is not None:
-            channels = f"{len(self._lo)} channels, " if self._lo.ndim else ""
-            some = np.isfinite(self._lo).any()
-            lo, hi = self._lo.min(initial=np.inf), self._hi.max(initial=-np.inf)
-            seen = channels + (f"{lo} .. {hi}" if some else "no elements yet")
-        return f"{type(self).__name__}({self._arguments()}; {seen})"
-
-
-class MinMaxObserver(_Observer):
+class MinMaxObserver(Observer):
     """Scales from the smallest and the largest element of all updates.
 
     Parameters
@@ -159,7 +33,7 @@ class MinMaxObserver(_Observer):
     """
 
     def __init__(self, axis: int | None = None) -> None:
-        self.axis = _checked_axis("MinMaxObserver", axis)
+        self.axis = checked_axis("MinMaxObserver", axis)
 
     def _take(self, x: Array, lo: Array, hi: Array) -> None:
         self._join(lo, hi)
@@ -180,7 +54,7 @@ class MinMaxObserver(_Observer):
             self._library = other._library
 
 
-class MovingAverageObserver(_Observer):
+class MovingAverageObserver(Observer):
     """Scales from extremes that move a part of the way to those of each update.
 
     The first update that has elements sets the extremes; then ``lo += momentum * (min - lo)``, and
@@ -196,8 +70,8 @@ class MovingAverageObserver(_Observer):
 
     def __init__(self, axis: int | None = None, momentum: float = 0.1) -> None:
         name = "MovingAverageObserver"
-        self.axis = _checked_axis(name, axis)
-        bits = single_bits(_checked_real(name, "momentum", momentum))
+        self.axis = checked_axis(name, axis)
+        bits = single_bits(checked_real(name, "momentum", momentum))
         if not 0 < bits <= single_bits(1.0):
             msg = f"{name}: momentum is {momentum}; need 0 < momentum <= 1 in float32"
             raise ValueError(msg)
@@ -221,7 +95,7 @@ class MovingAverageObserver(_Observer):
         return f"axis={self.axis}, momentum={self.momentum}"
 
 
-class HistogramObserver(_Observer):
+class HistogramObserver(Observer):
     """Scales from a histogram: those of the least squared error, or of a percentile.
 
     Counts elements in 2048 bins around 0, whose width is a power of two that doubles as larger
@@ -247,7 +121,7 @@ class HistogramObserver(_Observer):
             msg = f"{name}: method is {method!r}; need 'mse' or 'percentile'"
             raise ValueError(msg)
         self.method = method
-        self.percentile = _checked_real(name, "percentile", percentile)
+        self.percentile = checked_real(name, "percentile", percentile)
         if not 0 < self.percentile <= 100:
             msg = f"{name}: percentile is {percentile}; need 0 < percentile <= 100"
             raise ValueError(msg)
@@ -306,20 +180,3 @@ def _in_bins(counts: Array, exponent: int | None, common: int | None) -> Array:
     if exponent is None or common is None:
         return counts
     return ranges.widened(counts, common - exponent)
-
-
-def _checked_axis(name: str, axis: Any) -> int | None:
-    if axis is not None and not is_integer(axis):
-        msg = f"{name}: axis is a {_kind(axis)}; need an integer or None"
-        raise TypeError(msg)
-    return None if axis is None else int(axis)
-
-
-def _checked_real(name: str, argument: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        msg = f"{name}: {argument} is a {_kind(value)}; need a real number"
-        raise TypeError(msg)
-    try:
-        return exact_float(value)
-    except OverflowError:
-        return np.inf
