@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -67,7 +69,6 @@ def _mxcsr(environment):
 
 def keep_bits_in_modes(isa_name, bits, pool_first):
     """Return every function's usual bits although the caller has set `bits`; leave them set."""
-    from assertions import assert_same_bits
     from backends import CpuBackend
     from halfbyte_reference import gemm_f16, inputs, linear, to_f16, to_f32
 
@@ -93,13 +94,93 @@ def keep_bits_in_modes(isa_name, bits, pool_first):
         "to_f16": (backend.to_f16, to_f16, (inputs.floats(100_003, 4, "wide"),), {}),
         "to_f32": (backend.to_f32, to_f32, (inputs.every_half(),), {}),
     }
-    wants = {name: want(*args, **named) for name, (_, want, args, named) in calls.items()}
     packed = backend.prepack(b)
+    pairs = {
+        name: (partial(got, *args, **named), partial(want, *args, **named))
+        for name, (got, want, args, named) in calls.items()
+    }
+    pairs["packed"] = (partial(backend.gemm_f16, small, packed, **steps), pairs["large"][1])
     if pool_first:
         backend.gemm_f16(a, b)
+    _keep_bits(backend, pairs, bits)
+
+
+def keep_codes_in_modes(isa_name, bits, pool_first):
+    """Return every quantization's usual bits although the caller has set `bits`; leave them set."""
+    import halfbyte_reference as reference
+    from backends import CpuBackend
+    from halfbyte_reference import inputs, inputs_quantized
+
+    backend = CpuBackend(isa_name)
+    backend.set_num_threads(1)  # and so no pool yet
+    backend.warm_up()
+    x = inputs.floats((300, 301), 1)
+    acc = inputs_quantized.accumulators((300, 301), 2)
+    scale = inputs_quantized.scales(301, 3, "subnormal")
+    near = inputs_quantized.near_ties(np.broadcast_to(scale, x.shape), 4)
+    # Scales from data around 2^-126, below which they become 1.
+    small = x * np.exp2(np.linspace(-140, -110, 300))[:, None].astype(np.float32)
+    ones = {"axis": 1, "scale": scale}
+
+    def codes(q):
+        parts = [part.tobytes() for part in (q.values, q.scale, q.zero_point) if part is not None]
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+    def reference_codes(x, **named):
+        q = reference.quantize(x, **named)
+        return codes(SimpleNamespace(values=q.codes, scale=q.scale, zero_point=q.zero_point))
+
+    def quantization(x, **named):
+        return lambda: codes(backend.quantize(x, **named)), lambda: reference_codes(x, **named)
+
+    def unchanged(call):
+        before = call()
+        return call, lambda: before
+
+    tensor = backend.quantize(near, **ones)
+    gradients = partial(backend.fake_quantize_backward, x, near, scale, axis=1)
+    pairs = {
+        "data": quantization(x),
+        "rows": quantization(small, axis=0),
+        "affine rows": quantization(small, axis=0, symmetric=False),
+        "groups": quantization(small, group_size=32, bits=3),
+        "mse": unchanged(lambda: codes(backend.quantize(small, axis=0, bits=3, method="mse"))),
+        "subnormal scales": quantization(near, **ones),
+        "stochastic": quantization(near, **ones, rounding="stochastic", seed=5),
+        "halves": quantization(x.astype(np.float16), scale=np.float32(0.01)),
+        "number": unchanged(lambda: codes(backend.quantize(x, scale=0.1))),
+        "subnormal number": unchanged(lambda: codes(backend.quantize(near, scale=2.0**-140))),
+        "dequantize": (
+            partial(backend.dequantize, tensor),
+            lambda: reference.dequantize(tensor.values, scale, axis=1),
+        ),
+        "dequantize to halves": unchanged(
+            partial(backend.dequantize, backend.quantize(x), dtype=np.float16)
+        ),
+        "requantize": (
+            partial(backend.requantize, acc, np.float32(1e-8), bias=x[0]),
+            lambda: reference.requantize(acc, np.float32(1e-8), bias=x[0]),
+        ),
+        "fake": (
+            partial(backend.fake_quantize, near, scale, axis=1),
+            lambda: reference.fake_quantize(near, scale, axis=1),
+        ),
+        "dx": unchanged(lambda: gradients()[0]),
+        "dscale": unchanged(lambda: gradients()[1]),
+    }
+    backend.set_num_threads(2)
+    if pool_first:
+        backend.quantize(x)
+    _keep_bits(backend, pairs, bits)
+
+
+def _keep_bits(backend, pairs, bits):
+    """Call the first of each pair in the modes `bits` and the second before them: same bits."""
+    from assertions import assert_same_bits
+
+    wants = {name: want() for name, (_, want) in pairs.items()}
     set_modes(bits)
-    gots = {name: got(*args, **named) for name, (got, _, args, named) in calls.items()}
-    gots["packed"], wants["packed"] = backend.gemm_f16(small, packed, **steps), wants["large"]
+    gots = {name: got() for name, (got, _) in pairs.items()}
     after = modes()
     set_modes(0)
     if after != bits:
