@@ -73,7 +73,11 @@ def quantize_from_data(
     It is not where check_finite and x is not finite. keep: then `out`, `scale` and `zero_point`
     stay as they are, which takes a second look at x.
     """
-    found, floats = np.empty(scale.shape, np.float32), np.zeros(scale.shape, np.float32)
+    found, floats = np.zeros(scale.shape, np.float32), np.zeros(scale.shape, np.float32)
+    if not x.size:
+        found, floats = scales_of_ranges(found, floats, scheme)
+        _fill(scale, zero_point, found, floats)
+        return True
     grouped = scheme.group_size is not None
     both = [channels(v, x.shape, scheme.axis, grouped=grouped) for v in (found, floats)]
     operands = _operands_of_codes(x, out, both, scheme, seed)
@@ -95,10 +99,14 @@ def quantize_from_data(
         if method == "mse":
             found = best_scales(x, found, floats, scheme)
         quantize(x, out, found, floats, scheme, seed)
+    _fill(scale, zero_point, found, floats)
+    return True
+
+
+def _fill(scale: Array, zero_point: Array | None, found: Array, floats: Array) -> None:
     scale[...] = found
     if zero_point is not None:
         zero_point[...] = floats
-    return True
 
 
 def _operands_of_codes(
