@@ -139,6 +139,8 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
 
     tensor = backend.quantize(near, **ones)
     gradients = partial(backend.fake_quantize_backward, x, near, scale, axis=1)
+    tiny = x * np.float32(2.0**-141)
+    tiny_gradients = partial(backend.fake_quantize_backward, tiny, near, scale, axis=1)
     pairs = {
         "data": quantization(x),
         "rows": quantization(small, axis=0),
@@ -167,6 +169,7 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
         ),
         "dx": unchanged(lambda: gradients()[0]),
         "dscale": unchanged(lambda: gradients()[1]),
+        "subnormal dscale": unchanged(lambda: tiny_gradients()[1]),
     }
     backend.set_num_threads(2)
     if pool_first:

@@ -11,8 +11,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from assertions import assert_same_bits
-from halfbyte_reference import code_range, pack_nibbles, to_f16
-from halfbyte_reference.channels import spread
+from halfbyte_reference import (
+    bounds,
+    code_range,
+    mse_candidates,
+    mse_errors,
+    pack_nibbles,
+    quantize,
+    to_f16,
+)
+from halfbyte_reference.channels import gather, spread
 from halfbyte_reference.inputs import floats, halves
 from halfbyte_reference.inputs_quantized import SCALE_KINDS, codes, near_ties, scales
 from strategies import finite_kinds, laid_out, layouts, seeds
@@ -171,3 +179,22 @@ def assert_tensor(got, want, case, where) -> None:
     axis = None if case.axis is None else case.axis % len(case.shape)
     told = (got.bits, got.axis, got.group_size, got.signed, got.shape)
     assert told == (case.bits, axis, case.group_size, case.signed, case.shape)
+
+
+def assert_best_scale(got, x, form, limits) -> None:
+    """Claim that each scale is the candidate with the smallest squared error.
+
+    Sums differ in their last bits, so another candidate may win where errors agree.
+    """
+    first = quantize(x, **form)
+    channel = [form.get(name) for name in ("axis", "group_size")]
+    held = gather(np.asarray(x, np.float32), *channel)
+    errors = mse_errors(held, first.scale, first.zero_point, *limits)
+    chosen = np.where(mse_candidates(first.scale) == got.scale, errors, np.inf).min(axis=0)
+    with np.errstate(over="ignore"):
+        bad = ~(chosen <= errors.min(axis=0) * (1 + bounds.MSE_TIE))
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        msg = f"scale {index} is {got.scale[index]}, whose error is {chosen[index]}; "
+        msg += f"the smallest is {errors.min(axis=0)[index]}"
+        raise AssertionError(msg)

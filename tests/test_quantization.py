@@ -10,15 +10,13 @@ from assertions import assert_same_bits, assert_within
 from backends import threads
 from halfbyte_reference import (
     bounds,
-    mse_candidates,
-    mse_errors,
     quantize,
     unpack_nibbles,
 )
-from halfbyte_reference.channels import gather, spread
-from halfbyte_reference.inputs import every_half, floats, halves, strided
+from halfbyte_reference.channels import spread
+from halfbyte_reference.inputs import every_half, floats, halves
 from halfbyte_reference.inputs_quantized import near_ties, scales
-from quantized_cases import assert_tensor, cases, every_bits, lengths, stored
+from quantized_cases import assert_best_scale, assert_tensor, cases, every_bits, lengths, stored
 from strategies import laid_out, layouts, seeds, thread_counts
 
 stochastic_seeds = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from((0, 2**32, 2**64 - 1)))
@@ -53,15 +51,9 @@ def test_mse_scale_has_the_smallest_error(case, count, backend):
     x = case.x_finite
     with threads(count):
         got = backend.quantize(x, **case.form, method="mse")
-    # Sums differ in their last bits, so another candidate may win where errors agree.
+    assert_best_scale(got, x, case.form, case.limits)
+    # Zero points are those of the first candidate, and codes those of the chosen one.
     first = quantize(x, **case.form)
-    held = gather(np.asarray(x, np.float32), case.axis, case.group_size)
-    candidates = mse_candidates(first.scale)
-    errors = mse_errors(held, first.scale, first.zero_point, *case.limits)
-    chosen = np.where(candidates == got.scale, errors, np.inf).min(axis=0)
-    least = errors.min(axis=0)
-    with np.errstate(over="ignore"):
-        assert (chosen <= least * (1 + bounds.MSE_TIE)).all()
     given = {"scale": got.scale, "zero_point": first.zero_point}
     assert_tensor(got, quantize(x, **case.form, **given), case, backend)
 
@@ -86,47 +78,6 @@ def test_inputs_are_left_alone(case, backend):
     before = [array.tobytes() for array in arrays]
     backend.quantize(x, **case.form, **given)
     assert [array.tobytes() for array in arrays] == before
-
-
-@pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "unaligned", "field"])
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize(
-    "channel",
-    [{}, {"axis": 0}, {"axis": 1}, {"group_size": 32}, {"group_size": 100}],
-    ids=str,
-)
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_large_array_on_three_threads_has_the_bits_of_the_reference(
-    layout, bits, channel, symmetric, backend
-):
-    x = strided(floats((601, 1003), 1), layout)
-    named = channel | {"bits": bits, "symmetric": symmetric}
-    with threads(3):
-        got = backend.quantize(x, **named)
-    want = quantize(x, **named)
-    assert_same_bits(got.scale, want.scale, backend)
-    assert_same_bits(got.values, stored(want.codes, bits), backend)
-
-
-@pytest.mark.parametrize("k", [4095, 4096, 4097, 4128, 8191, 12289, 32767, 32768, 32769, 70001])
-@pytest.mark.parametrize(
-    "channel",
-    [{}, {"axis": 1}, {"group_size": 48}, {"group_size": 64}, {"group_size": 5000}],
-    ids=str,
-)
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("given", [False, True])
-def test_long_row_has_the_bits_of_the_reference(k, channel, bits, given, backend):
-    shape = (k,) if "axis" in channel else ()
-    if "group_size" in channel:
-        shape = (2, -(-k // channel["group_size"]))
-    x = floats((2, k), 1)
-    named = channel | {"bits": bits}
-    if given:
-        named |= {"scale": scales(shape, 2), "rounding": "stochastic", "seed": 5}
-    got, want = backend.quantize(x, **named), quantize(x, **named)
-    assert_same_bits(got.scale, want.scale, backend)
-    assert_same_bits(got.values, stored(want.codes, bits), backend)
 
 
 @pytest.mark.parametrize("scale", EVERY_SCALE)

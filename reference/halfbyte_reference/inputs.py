@@ -94,6 +94,18 @@ def strided(array, layout) -> np.ndarray:
     return _LAYOUT_MAKERS[layout](np.asarray(array))
 
 
+def far_rows(array) -> np.ndarray:
+    """Return a matrix of equal values whose last row starts more than 2^31 bytes after its first.
+
+    Untouched pages of zeros take no memory, so the rows are all there is.
+    """
+    rows, columns = array.shape
+    step = -(-(2**31 + 4096) // (rows - 1)) // array.itemsize
+    memory = np.zeros((rows - 1) * step + columns, array.dtype)
+    strides = (step * array.itemsize, array.itemsize)
+    return _filled(np.lib.stride_tricks.as_strided(memory, array.shape, strides), array)
+
+
 def memory_of(array: np.ndarray) -> np.ndarray:
     """Return the array that owns `array`'s memory, to see what lies between its elements."""
     while isinstance(array.base, np.ndarray):
