@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assertions import assert_only_elements_change, assert_same_bits
+from assertions import assert_only_elements_change, assert_same_bits, refuses
 from backends import threads
 from halfbyte import QuantizedTensor
 from halfbyte_reference import dequantize, unpack_nibbles
@@ -184,3 +184,25 @@ def test_out_is_what_is_returned(dtype, backend):
 def test_dtype_may_be_anything_that_names_one(dtype, backend):
     q = QuantizedTensor(codes(9, 1), 0.1)
     assert backend.dequantize(q, dtype=dtype).dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    "q", [np.zeros(3, np.int8), [1], None, 1.0], ids=lambda q: type(q).__name__
+)
+def test_what_is_no_quantized_tensor_cannot_be_dequantized(q, backend):
+    with refuses(TypeError, "dequantize", "q", type(q).__name__, "QuantizedTensor"):
+        backend.dequantize(q)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "bool", ">f4"])
+def test_dequantized_dtype_that_is_neither_float32_nor_float16(dtype, backend):
+    q = QuantizedTensor(np.zeros(3, np.int8), 1.0)
+    with refuses(TypeError, "dequantize", "dtype", dtype, "float32", "float16"):
+        backend.dequantize(q, dtype=np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["no such dtype", 3, [1]], ids=repr)
+def test_dequantized_dtype_that_names_none(dtype, backend):
+    q = QuantizedTensor(np.zeros(3, np.int8), 1.0)
+    with refuses(TypeError, "dequantize", "dtype"):
+        backend.dequantize(q, dtype=dtype)
