@@ -51,6 +51,7 @@ class Isa:
     ) -> None:
         self.name = name
         self.lanes = lanes  # FP32 values in a vector
+        self.register_bits = 32 * lanes
         self.registers = registers
         self.fma = fma  # without it a product and a sum: FP16 products are exact, same bits
         self.f16c = f16c  # without it halves convert by integer operations: same bits

@@ -36,6 +36,7 @@ from halfbyte.cpu.quantization_rows import (
     fetch_ahead,
     fetched,
     left_in_span,
+    lesser,
     next_row,
     part_of,
     quotient,
@@ -124,7 +125,7 @@ def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, 
         if codes != place:
             if n % 2 == 1 and bytes_of(form, 1) == bytes_of(form, 2):
                 clear_upper_nibble(codes + n // 2)
-            scatter(codes, place, strides[1, d], bytes_of(form, n), BYTE)
+            scatter(isa, codes, place, strides[1, d], bytes_of(form, n), BYTE)
         begin += n
 
 
@@ -138,7 +139,7 @@ def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratc
     not_finite = options[NOT_FINITE]
     for first in range(begin, end, span):
         scale, zero_point, finite = scale_of(
-            isa, source + first * stride, stride, min(span, end - first), symmetric, qmin, qmax,
+            isa, source + first * stride, stride, lesser(span, end - first), symmetric, qmin, qmax,
             ahead, part_of(scratch, INPUT), options[SIZE],
         )  # fmt: skip
         store_scalar(isa, scale, scales, SINGLE)
@@ -165,7 +166,7 @@ def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, s
         ahead, ahead_coding = (size, size), (size + 64, size + 64)
     for _ in range(rows):
         for begin in range(0, count, reach):
-            end = min(begin + reach, count)
+            end = lesser(begin + reach, count)
             if options[FROM_DATA]:
                 scale_part(wide, addresses, strides, begin, end, span, options, ahead, scratch)
             if options[CODING]:

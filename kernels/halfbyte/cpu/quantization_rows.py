@@ -65,6 +65,18 @@ SCRATCH_BYTES = PARTS * PART_BYTES
 
 
 @inlined
+def lesser(x, y):
+    """min(x, y). Numba's is a function of its own, which `limit_registers` does not reach."""
+    return x if x < y else y
+
+
+@inlined
+def greater(x, y):
+    """max(x, y), likewise."""
+    return x if x > y else y
+
+
+@inlined
 def part_of(scratch, part):
     return scratch + part * PART_BYTES
 
@@ -88,26 +100,26 @@ def next_row(index, shape, addresses, strides):
 @inlined
 def chunk_of(count):
     """How many of the `count` elements that remain to take next."""
-    n = min(CHUNK, count)
+    n = lesser(CHUNK, count)
     if n > BLOCK:
         n -= n % BLOCK
     return n
 
 
 @inner
-def gather(source, stride, target, count, kind):
+def gather(isa, source, stride, target, count, kind):
     """Strided values to side by side, zeros after them."""
     size = kind_bytes(kind)
     for i in range(count):
-        copy_element(target + i * size, source + i * stride, kind)
+        copy_element(isa, target + i * size, source + i * stride, kind)
     zero_bytes(target + count * size, BLOCK * size)
 
 
 @inner
-def scatter(source, target, stride, count, kind):
+def scatter(isa, source, target, stride, count, kind):
     """Values side by side to strided."""
     for i in range(count):
-        copy_element(target + i * stride, source + i * kind_bytes(kind), kind)
+        copy_element(isa, target + i * stride, source + i * kind_bytes(kind), kind)
 
 
 @inlined
@@ -161,7 +173,7 @@ def fetched(isa, source, stride, place, count, size):
         widen_row(isa, source, stride, place, count)
         source = place
     elif staged(stride, count, 4):
-        gather(source, stride, place, count, SINGLE)
+        gather(isa, source, stride, place, count, SINGLE)
         source = place
     return source
 
@@ -180,7 +192,7 @@ def delivered(isa, made, target, stride, count, size, streaming):
     if size == 2:
         narrow_row(isa, made, target, stride, count, streaming)
     elif made != target:
-        scatter(made, target, stride, count, SINGLE)
+        scatter(isa, made, target, stride, count, SINGLE)
 
 
 @inner
@@ -238,8 +250,8 @@ def spans_of(mode, per, count):
     the next."""
     span = count
     if mode == SPANS:
-        span = min(per, count)
-    reach = max(1, CHUNK // span) * span
+        span = lesser(per, count)
+    reach = greater(1, CHUNK // span) * span
     return span, reach
 
 

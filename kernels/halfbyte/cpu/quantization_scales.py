@@ -26,7 +26,9 @@ from halfbyte.cpu.quantization_rows import (
     feed,
     fetch_ahead,
     fetched,
+    greater,
     left_in_span,
+    lesser,
     next_row,
     part_of,
     staged,
@@ -60,6 +62,7 @@ from halfbyte.cpu.simd import (
 )
 
 INFINITY = 0x7F800000  # bits
+MAGIC = np.float32(TO_INTEGER)
 SMALLEST_NORMAL = np.float32(2.0**-126)
 
 
@@ -124,7 +127,7 @@ def extremes(isa, source, stride, count, ahead, place, size):
 def scale_from(lo, hi, symmetric, qmin, qmax):
     """Scale and zero point (both float32) for values from lo <= 0 to hi >= 0."""
     if symmetric:
-        scale = max(-lo, hi) / qmax
+        scale = greater(-lo, hi) / qmax
     else:
         steps = qmax - qmin
         scale = (hi - lo) / steps
@@ -134,7 +137,8 @@ def scale_from(lo, hi, symmetric, qmin, qmax):
         scale = np.float32(1)
     zero_point = np.float32(0)
     if not symmetric:
-        zero_point = np.float32(np.rint(min(max(qmin - lo / scale, qmin), qmax)))
+        zero_point = lesser(greater(qmin - lo / scale, qmin), qmax)
+        zero_point = (zero_point + MAGIC) - MAGIC
     return scale, zero_point
 
 
@@ -153,10 +157,10 @@ def scale_of(isa, source, stride, count, symmetric, qmin, qmax, ahead, place, si
 
 
 @inner
-def repeat_last(place, count):
+def repeat_last(isa, place, count):
     """Fill a block up with copies of its last value."""
     for i in range(count, count + -count % BLOCK):
-        copy_element(place + 4 * i, place + 4 * (count - 1), SINGLE)
+        copy_element(isa, place + 4 * i, place + 4 * (count - 1), SINGLE)
 
 
 def range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
@@ -176,7 +180,7 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
             at = addresses[0] + first * strides[0, d]
             at = fetched(wide, at, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             if n % BLOCK != 0:
-                repeat_last(at, n)
+                repeat_last(wide, at, n)
             for i in range(0, n, BLOCK):
                 fetch_ahead(at + 4 * i, ahead)
                 x = load(wide, at + 4 * i, SINGLE)
@@ -208,7 +212,11 @@ def scales_of_ranges(isa, lo, hi, scale, zero_point, symmetric, qmin, qmax):
     zero = np.float32(0)
     for i in range(lo.size):
         scale[i], zero_point[i] = scale_from(
-            min(lo[i], zero), max(hi[i], zero), symmetric != 0, np.float32(qmin), np.float32(qmax)
+            lesser(lo[i], zero),
+            greater(hi[i], zero),
+            symmetric != 0,
+            np.float32(qmin),
+            np.float32(qmax),
         )
     leave_default_rounding(before)
 

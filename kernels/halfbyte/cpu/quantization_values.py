@@ -96,7 +96,7 @@ def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options,
             z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
             codes = addresses[0] + bytes_of(form, first) * strides[0, d]
             if staged(strides[0, d], n, 1):
-                gather(codes, strides[0, d], part_of(scratch, INPUT), bytes_of(form, n), BYTE)
+                gather(wide, codes, strides[0, d], part_of(scratch, INPUT), bytes_of(form, n), BYTE)
                 codes = part_of(scratch, INPUT)
             place = addresses[1] + first * strides[1, d]
             y = made_at(place, strides[1, d], n, options[SIZE], part_of(scratch, OUTPUT))
@@ -153,7 +153,7 @@ def requantize_rows(isa, addresses, strides, shape, index, count, rows, options,
             streaming = options[STREAMING] != 0 and codes % 16 == 0
             requantize_blocks(wide, acc, codes, s, z, b, n, options, streaming)
             if codes != place:
-                scatter(codes, place, strides[1, d], n, BYTE)
+                scatter(wide, codes, place, strides[1, d], n, BYTE)
             first += n
         next_row(index, shape, addresses, strides)
     finish_streaming()

@@ -123,9 +123,17 @@ def prefetch(builder, address, *, write=False):
     call(builder, "llvm.prefetch.p0", ir.VoidType(), at, purpose, into_all_levels, data)
 
 
+def limit_registers(builder, isa):
+    """Tell LLVM how wide a register may be where vectors are wider (`widened`): left alone, it
+    takes the widest of its target, which HALFBYTE_ISA may have ruled out."""
+    limit = f'"prefer-vector-width"="{isa.register_bits}" "min-legal-vector-width"="0"'
+    set.add(builder.function.attributes, limit)  # llvmlite's own add knows no such attributes
+
+
 # ---- Between memory and registers --------------------------------------------------------------
 def decode(builder, isa, kind, x):
     """What memory of this kind holds to what registers hold."""
+    limit_registers(builder, isa)
     if kind.element == "f16":
         return widen(builder, isa, x)
     if kind.element == "i32":
@@ -145,6 +153,7 @@ def decode(builder, isa, kind, x):
 
 def encode(builder, isa, kind, x):
     """What registers hold to what memory of this kind holds. Codes lose their upper bits."""
+    limit_registers(builder, isa)
     if kind.element == "f16":
         return narrow(builder, isa, x)
     if kind.element == "i8":

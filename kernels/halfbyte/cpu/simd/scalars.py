@@ -56,15 +56,16 @@ def store_double(typingctx, x, address):
 
 
 @intrinsic
-def copy_element(typingctx, target, source, kind):
+def copy_element(typingctx, isa, target, source, kind):
     """Copy one value of this kind as it is."""
 
     def codegen(context, builder, signature, args):
-        target, source, _ = args
+        _, target, source, _ = args
+        emit.limit_registers(builder, isa.isa)
         emit.store(builder, emit.load(builder, source, kind.ir(1)), target)
         return context.get_dummy_value()
 
-    return types.none(target, source, kind), codegen
+    return types.none(isa, target, source, kind), codegen
 
 
 @intrinsic

@@ -21,6 +21,7 @@ def widened(typingctx, isa, lanes):
     """An Isa of the same instructions for vectors of so many lanes, a literal."""
 
     def codegen(context, builder, signature, args):
+        emit.limit_registers(builder, isa.isa)
         return context.get_dummy_value()
 
     return isa.isa.with_lanes(lanes.literal_value)._numba_type_(isa, lanes), codegen
