@@ -157,13 +157,8 @@ def quantize(
     else:
         want = (bits, axis, group_size, signed, x.shape)
         values, its_scale, its_zero = _checked_out(name, out, want, home, affine=not symmetric)
-        for part in (values, its_scale, its_zero):
-            if part is not None:
-                check_out(name, part, part.shape, [("x", x)])
-        inputs = [
-            (k, v) for k, v in (("scale", scale), ("zero_point", zero_point)) if v is not None
-        ]
-        check_out(name, values, values.shape, inputs)
+        inputs = [("x", x), ("scale", scale), ("zero_point", zero_point)]
+        _check_parts(name, (values, its_scale, its_zero), inputs)
 
     from halfbyte.cpu import quantization as cpu
 
@@ -376,6 +371,20 @@ def _checked_out(
         msg = f"{name}: out holds a {_kind(out.values)}; need arrays of the library of x"
         raise TypeError(msg)
     return out._numpy()
+
+
+def _check_parts(
+    name: str, parts: tuple[Array | None, ...], inputs: list[tuple[str, Array | None]]
+) -> None:
+    """Raise ValueError where parts of `out` share memory, with inputs or among themselves.
+
+    A scale or zero point may be that of `out`.
+    """
+    others = [(k, v) for k, v in inputs if v is not None]
+    for part in parts:
+        if part is not None:
+            check_out(name, part, part.shape, others, itself=("scale", "zero_point"))
+            others.append(("another part of itself", part))
 
 
 def _first_bad(x: Array, axis: int | None, group_size: int | None) -> str:

@@ -42,6 +42,8 @@ f32_2d = types.Array(types.float32, 2, "A")
 u8_1d = types.Array(types.uint8, 1, "A")
 i64_1d = types.Array(types.int64, 1, "A")
 i64_2d = types.Array(types.int64, 2, "A")
+f64_1d = types.Array(types.float64, 1, "A")
+f64_2d = types.Array(types.float64, 2, "A")
 i64 = types.int64
 f32 = types.float32
 

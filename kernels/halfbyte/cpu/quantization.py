@@ -243,8 +243,9 @@ def fake_quantize_backward(
         operands = [elements(dy_part), elements(dx_part)]
         s, z = scale[of_scales], floats[of_scales]
         sums = _sums(fake.backward, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            dscale[of_scales] = sums[0]
+        rounded = np.empty(s.shape, np.float32)
+        scales.round_sums(sums.reshape(-1), rounded.reshape(-1))
+        dscale[of_scales] = rounded
     return dscale
 
 
@@ -271,7 +272,8 @@ def _sums(
         options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow
     own = [operands(sums[0 if grouped else i, 0, ...]) for i in range(parts)]
     launch(kernel, place, own, options, per=scheme.group_size, parts=parts)
-    total = sums.sum(axis=0)
+    total = np.empty(sums.shape[1:])
+    scales.add_parts(sums.reshape(len(sums), -1), total.reshape(-1))
     return total[..., : scale.size] if ends else total
 
 

@@ -124,7 +124,7 @@ def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, 
         quantize_blocks(isa, x, codes, s, z, u, begin, n, options, ahead, streaming, form)
         if codes != place:
             if n % 2 == 1 and bytes_of(form, 1) == bytes_of(form, 2):
-                clear_upper_nibble(codes + n // 2)
+                clear_upper_nibble(isa, codes + n // 2)
             scatter(isa, codes, place, strides[1, d], bytes_of(form, n), BYTE)
         begin += n
 

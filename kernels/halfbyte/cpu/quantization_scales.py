@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from halfbyte.cpu.compile import Kernel, f32_1d, i64, i64_1d, inlined, inner, kernel
+from halfbyte.cpu.compile import Kernel, f32_1d, f64_1d, f64_2d, i64, i64_1d, inlined, inner, kernel
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     CANDIDATE_BYTES,
@@ -218,6 +218,26 @@ def scales_of_ranges(isa, lo, hi, scale, zero_point, symmetric, qmin, qmax):
             np.float32(qmin),
             np.float32(qmax),
         )
+    leave_default_rounding(before)
+
+
+@kernel(f64_2d, f64_1d)
+def add_parts(isa, parts, total):
+    """Sums of sums, in the order of the parts."""
+    before = enter_default_rounding()
+    for i in range(total.size):
+        total[i] = parts[0, i]
+        for part in range(1, parts.shape[0]):
+            total[i] += parts[part, i]
+    leave_default_rounding(before)
+
+
+@kernel(f64_1d, f32_1d)
+def round_sums(isa, sums, result):
+    """FP64 to FP32."""
+    before = enter_default_rounding()
+    for i in range(sums.size):
+        result[i] = np.float32(sums[i])
     leave_default_rounding(before)
 
 

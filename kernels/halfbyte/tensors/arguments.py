@@ -10,17 +10,18 @@ import numpy as np
 from halfbyte.arrays import Array, is_numpy
 from halfbyte.tensors import library
 
+_ARRAYS = ("x", "dy", "acc")  # arguments that are no numbers
+
 
 def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
     """Look at the arrays among arguments as NumPy arrays; return all, and the arrays' library.
 
-    The first argument is an array. Others may be numbers or None, and then stay.
+    Scales and the like may be numbers or None, and then stay.
     """
-    first = next(iter(arguments))
     arrays = {
         name: x
         for name, x in arguments.items()
-        if name == first or not (x is None or isinstance(x, (int, float, np.generic)))
+        if name in _ARRAYS or not (x is None or isinstance(x, (int, float, np.generic)))
     }
     if all(map(is_numpy, arrays.values())):
         return arguments, np

@@ -69,15 +69,17 @@ def copy_element(typingctx, isa, target, source, kind):
 
 
 @intrinsic
-def clear_upper_nibble(typingctx, address):
+def clear_upper_nibble(typingctx, isa, address):
     """Keep the lower nibble of one byte."""
 
     def codegen(context, builder, signature, args):
-        byte = emit.load(builder, args[0], I8)
-        emit.store(builder, builder.and_(byte, I8(15)), args[0])
+        _, address = args
+        emit.limit_registers(builder, isa.isa)
+        byte = emit.load(builder, address, I8)
+        emit.store(builder, builder.and_(byte, I8(15)), address)
         return context.get_dummy_value()
 
-    return types.none(address), codegen
+    return types.none(isa, address), codegen
 
 
 @intrinsic
