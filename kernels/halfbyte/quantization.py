@@ -310,15 +310,8 @@ def requantize(
     if acc.size:
         from halfbyte.cpu import quantization as cpu
 
-        per_channel = any(value.ndim for value in channels.values())
-        shape = (acc.shape[its_axis],) if per_channel and its_axis is not None else ()
-        floats = np.empty((3, *shape), F32)
-        for i, key in enumerate(("scale", "zero_point", "bias")):
-            floats[i, ...] = channels[key]
-        s, z, b = (floats[i, ...] for i in range(3))
-        cpu.requantize(
-            acc, result, s, z, b, its_axis if per_channel else None, relu=activation == "relu"
-        )
+        s, z, b = (channels[key].astype(np.float32) for key in ("scale", "zero_point", "bias"))
+        cpu.requantize(acc, result, s, z, b, its_axis, relu=activation == "relu")
     return library.of(home, result) if out is None else out
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from halfbyte.cpu.compile import Kernel
 
 
+_ZERO = np.zeros((), np.float32)
+
+
 class Scheme(NamedTuple):
     """How an array is quantized, but for the scales themselves."""
 
@@ -60,7 +63,7 @@ def quantize(
     x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme, seed: int | None
 ) -> None:
     """Codes of x with given scales; to nearest, or stochastically with a seed."""
-    both = _channels(scale, _floats(zero_point, scale), x.shape, scheme)
+    both = _channels(scale, _floats(zero_point), x.shape, scheme)
     _code(_operands_of_codes(x, out, both, scheme, seed), scheme, {rows.CODING: 1}, seed)
 
 
@@ -82,10 +85,11 @@ def quantize_from_data(
     both = [channels(v, x.shape, scheme.axis, grouped=grouped) for v in (found, floats)]
     operands = _operands_of_codes(x, out, both, scheme, seed)
     place = _layout_of_codes(operands, scheme)
-    by_row = grouped or (place.one_channel_a_row and cut_by_rows(place, parts_for_threads(place)))
+    rows_apart = place.folded or cut_by_rows(place, parts_for_threads(place))
+    by_row = grouped or (place.one_channel_a_row and rows_apart)
     look = {rows.FROM_DATA: 1}
     fused = by_row and method == "absmax" and not (keep and check_finite)
-    fused = fused and _fits_cache(place, scheme)
+    fused = fused and _fits_cache(place)
     if fused:
         finite = _code(operands, scheme, {**look, rows.CODING: 1}, seed)
     elif by_row:
@@ -122,23 +126,19 @@ def _code(operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: 
     options = {**scheme.options, **steps, rows.SIZE: operands[0].form.size}
     if seed is not None:
         options |= {rows.STOCHASTIC: 1, rows.SEED: seed - (seed >> 63 << 64)}
-    parts = parts_for_threads(place)
-    spans = rows.CODING not in steps
-    return launch(kernel, place, operands, options, per=scheme.group_size, parts=parts, spans=spans)
+    return launch(kernel, place, operands, options, parts=parts_for_threads(place))
 
 
 def _layout_of_codes(operands: list[Operand], scheme: Scheme) -> Layout:
     x = operands[0].array
     assert x is not None
-    return layout(operands, x.shape, keep_last=scheme.bits == 4 or scheme.group_size is not None)
+    keep_last = scheme.bits == 4 or scheme.group_size is not None
+    return layout(operands, x.shape, keep_last=keep_last, group=scheme.group_size)
 
 
-def _fits_cache(place: Layout, scheme: Scheme) -> bool:
+def _fits_cache(place: Layout) -> bool:
     """Whether codes of a row, or group, can follow the look at it while it is in the cache."""
-    group = scheme.group_size
-    if group is not None:
-        return group % rows.BLOCK == 0 or group >= place.count
-    return 4 * place.count <= blocking.cache_bytes(2) // 2
+    return not place.spread and 4 * place.per <= blocking.cache_bytes(2) // 2
 
 
 def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
@@ -146,12 +146,12 @@ def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
     finite. Without any: inf and -inf."""
     count = 1 if axis is None else x.shape[axis]
     lo, hi = padded(np.inf, count), padded(-np.inf, count)
-    place = layout(_operands_of_ranges(x, axis, lo, hi), x.shape, keep_last=False)
+    place = layout(_operands_of_ranges(x, axis, lo, hi), x.shape, keep_last=False, fold=False)
     parts = parts_for_threads(place) if x.size > 16 * count else 1
     own = [(lo.copy(), hi.copy()) for _ in range(parts)]
     operands = [_operands_of_ranges(x, axis, *both) for both in own]
     options = {rows.SIZE: x.itemsize}
-    finite = launch(scales.extremes_of_rows, place, operands, options, per=None, parts=parts)
+    finite = launch(scales.extremes_of_rows, place, operands, options, parts=parts)
     lo = np.minimum.reduce([part[0][:count] for part in own])
     hi = np.maximum.reduce([part[1][:count] for part in own])
     shape = () if axis is None else (count,)
@@ -193,17 +193,22 @@ def dequantize(
     """out = (code - zero point) * scale."""
     packed, signed = scheme.bits == 4, scheme.qmin < 0
     kernel = values.dequantize_nibbles if packed else values.dequantize_bytes
-    floats = _floats(zero_point, scale)
+    floats = _floats(zero_point)
     operands = [
         elements(q, nibbles=packed),
         elements(out),
         *_channels(scale, floats, out.shape, scheme),
     ]
-    place = layout(operands, out.shape, keep_last=packed or scheme.group_size is not None)
+    place = layout(
+        operands,
+        out.shape,
+        keep_last=packed or scheme.group_size is not None,
+        group=scheme.group_size,
+    )
     half = (8 if packed else 128) if signed else 0
     options = {rows.FLIP: half, rows.OFFSET: half, rows.SIZE: out.itemsize}
     parts = parts_for_threads(place)
-    launch(kernel, place, operands, options, per=scheme.group_size, parts=parts)
+    launch(kernel, place, operands, options, parts=parts)
 
 
 def requantize(
@@ -213,35 +218,40 @@ def requantize(
     """int32 to codes over the full range of out's dtype; all float32, () or one a channel."""
     limits = np.iinfo(out.dtype)
     scheme = Scheme(8, axis, None, int(limits.min), int(limits.max))
-    operands = [elements(acc), elements(out), *_channels(scale, zero_point, acc.shape, scheme)]
-    operands += _channels(bias, bias, acc.shape, scheme)[:1]
+    operands = [elements(acc), elements(out)]
+    for value in (scale, zero_point, bias):
+        own_axis = axis if value.ndim else None
+        own = padded(value, value.size) if value.ndim else value
+        operands.append(channels(own, acc.shape, own_axis, grouped=False))
     place = layout(operands, acc.shape, keep_last=False)
     options = {**scheme.options, rows.RELU: int(relu)}
     parts = parts_for_threads(place)
-    launch(values.requantize, place, operands, options, per=None, parts=parts)
+    launch(values.requantize, place, operands, options, parts=parts)
 
 
 def fake_quantize(
     x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> None:
     """out = what x is after quantizing and dequantizing."""
-    floats = _floats(zero_point, scale)
+    floats = _floats(zero_point)
     operands = [elements(x), elements(out), *_channels(scale, floats, x.shape, scheme)]
-    place = layout(operands, x.shape, keep_last=scheme.group_size is not None)
+    place = layout(
+        operands, x.shape, keep_last=scheme.group_size is not None, group=scheme.group_size
+    )
     options = {**scheme.options, rows.SIZE: x.itemsize}
     parts = parts_for_threads(place)
-    launch(fake.fake, place, operands, options, per=scheme.group_size, parts=parts)
+    launch(fake.fake, place, operands, options, parts=parts)
 
 
 def fake_quantize_backward(
     dy: Array, x: Array, dx: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> Array:
     """Fill dx; return dscale."""
-    floats = _floats(zero_point, scale)
+    floats = _floats(zero_point)
     dscale = np.zeros(scale.shape, np.float32)
     for (dy_part, x_part, dx_part), of_scales, its_scheme in _pieces([dy, x, dx], scheme):
         operands = [elements(dy_part), elements(dx_part)]
-        s, z = scale[of_scales], floats[of_scales]
+        s, z = scale[of_scales], None if floats is None else floats[of_scales]
         sums = _sums(fake.backward, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
         rounded = np.empty(s.shape, np.float32)
         scales.round_sums(sums.reshape(-1), rounded.reshape(-1))
@@ -250,7 +260,8 @@ def fake_quantize_backward(
 
 
 def _sums(
-    kernel: Kernel, first: list[Operand], scale: Array, zero_point: Array, last: list[Operand],
+    kernel: Kernel, first: list[Operand], scale: Array, zero_point: Array | None,
+    last: list[Operand],
     shape: tuple[int, ...], scheme: Scheme, candidates: int,
 ) -> Array:  # fmt: skip
     """FP64 sums of a channel's elements, (candidates, *scale.shape): the same for any threads."""
@@ -262,16 +273,16 @@ def _sums(
     def operands(sums: Array) -> list[Operand]:
         return [*first, *both, channels(sums, shape, scheme.axis, grouped=grouped), *last]
 
-    place = layout(operands(np.empty(room)), shape, keep_last=grouped)
+    place = layout(operands(np.empty(room)), shape, keep_last=grouped, group=scheme.group_size)
     # Parts of groups are groups; parts of anything else share channels.
     parts = parts_for_sums(place, candidates * scale.size)
     sums = np.zeros((1 if grouped else parts, candidates, *room))
     options = {**scheme.options, rows.CANDIDATE_BYTES: sums.strides[1]}
     options |= {rows.SIZE: first[0].form.size, rows.OTHER_SIZE: (last or first)[0].form.size}
-    if place.mode(scheme.group_size)[1] < place.count:
+    if any(place.each) or (grouped and place.per < 4096):
         options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow
     own = [operands(sums[0 if grouped else i, 0, ...]) for i in range(parts)]
-    launch(kernel, place, own, options, per=scheme.group_size, parts=parts)
+    launch(kernel, place, own, options, parts=parts)
     total = np.empty(sums.shape[1:])
     scales.add_parts(sums.reshape(len(sums), -1), total.reshape(-1))
     return total[..., : scale.size] if ends else total
@@ -296,17 +307,22 @@ def _pieces(
             yield views, (..., slice(begin, end), None), scheme._replace(group_size=size)
 
 
-def _floats(zero_point: Array | None, scale: Array) -> Array:
+def _floats(zero_point: Array | None) -> Array | None:
     """Zero points as the kernels take them."""
-    if zero_point is None:
-        return np.zeros(scale.shape, np.float32)
-    return zero_point.astype(np.float32, order="C")
+    return None if zero_point is None else zero_point.astype(np.float32, order="C")
 
 
 def _channels(
-    scale: Array, zero_point: Array, shape: tuple[int, ...], scheme: Scheme
+    scale: Array, zero_point: Array | None, shape: tuple[int, ...], scheme: Scheme
 ) -> list[Operand]:
-    if scheme.axis is not None:  # one an element, perhaps
-        scale, zero_point = padded(scale, scale.size), padded(zero_point, scale.size)
-    grouped = scheme.group_size is not None
-    return [channels(v, shape, scheme.axis, grouped=grouped) for v in (scale, zero_point)]
+    """Scales and zero points; where there are none of these, they are 0."""
+    axis, grouped = scheme.axis, scheme.group_size is not None
+    if zero_point is None and grouped:
+        zero_point = np.zeros(scale.shape, np.float32)
+    if axis is not None:  # one an element, perhaps
+        scale = padded(scale, scale.size)
+        zero_point = None if zero_point is None else padded(zero_point, scale.size - rows.BLOCK)
+    first = channels(scale, shape, axis, grouped=grouped)
+    if zero_point is None:
+        return [first, channels(_ZERO, shape, None, grouped=False)]
+    return [first, channels(zero_point, shape, axis, grouped=grouped)]

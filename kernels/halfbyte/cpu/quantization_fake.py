@@ -6,9 +6,9 @@ import numpy as np
 from halfbyte.cpu.compile import Kernel, inner
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
-    EACH,
+    FIRST_JUMP,
+    FIRST_STEP,
     INPUT,
-    MODE,
     OTHER_INPUT,
     OTHER_SIZE,
     OUTPUT,
@@ -17,8 +17,10 @@ from halfbyte.cpu.quantization_rows import (
     QMIN,
     ROWS,
     SCALE,
+    SECOND_JUMP,
+    SECOND_STEP,
     SIZE,
-    SPANS,
+    SPREAD,
     STREAM_AHEAD,
     STREAMING,
     TO_INTEGER,
@@ -29,7 +31,7 @@ from halfbyte.cpu.quantization_rows import (
     feed,
     fetch_ahead,
     fetched,
-    left_in_span,
+    left_of,
     made_at,
     next_row,
     part_of,
@@ -62,21 +64,24 @@ def fake_blocks(isa, source, target, s, z, first, count, options, streaming):
     """What whole blocks are after quantizing and dequantizing."""
     magic = splat(isa, TO_INTEGER)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
-    mode, per = options[MODE], options[PER]
-    left = left_in_span(mode, first, per)
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    left = left_of(first, options)
     for i in range(0, count, BLOCK):
         at = source + 4 * i
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
-        scale, zero_point = fed(isa, s, mode, i), fed(isa, z, mode, i)
+        scale, zero_point = fed(isa, s, s_step), fed(isa, z, z_step)
         t = quotient(isa, load(isa, at, SINGLE), scale)
         t = smaller(larger(t, qmin - zero_point), qmax - zero_point)
         y = ((t + magic) - magic) * scale
         write(isa, y, target + 4 * i, SINGLE, streaming)
+        s += s_step
+        z += z_step
         left -= BLOCK
         if left == 0:
             left = per
-            s += 4
-            z += 4
+            s += s_jump
+            z += z_jump
 
 
 def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
@@ -84,13 +89,16 @@ def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scrat
     before = enter_default_rounding()
     wide = widened(isa, 32)
     d = shape.size
-    mode, per = options[MODE], options[PER]
+    direct = strides[0, d] == 4 and strides[1, d] == 4
+    direct = direct and options[SIZE] == 4 and not options[SPREAD]
     for _ in range(rows):
         first = 0
         while first < count:
-            n = chunk_of(count - first)
-            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
-            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
+            n = chunk_of(count - first, direct)
+            s = feed(wide, addresses[2], FIRST_STEP, first, n, options, part_of(scratch, SCALE))
+            z = feed(
+                wide, addresses[3], SECOND_STEP, first, n, options, part_of(scratch, ZERO_POINT)
+            )
             x = addresses[0] + first * strides[0, d]
             x = fetched(wide, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             place = addresses[1] + first * strides[1, d]
@@ -112,15 +120,16 @@ def backward_blocks(isa, upstream, source, target, s, z, sums, first, count, opt
     """Gradients of whole blocks: dx, and what they add to dscale, in FP64."""
     magic, zero, one = splat(isa, TO_INTEGER), splat(isa, 0.0), splat(isa, 1.0)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
-    mode, per = options[MODE], options[PER]
-    left = left_in_span(mode, first, per)
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    left = left_of(first, options)
     acc = zeros(isa, DOUBLE)
     for i in range(0, count, BLOCK):
         dy_at, at = upstream + 4 * i, source + 4 * i
         fetch_ahead(dy_at, (STREAM_AHEAD, STREAM_AHEAD + 64))
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
         dy, x = load(isa, dy_at, SINGLE), load(isa, at, SINGLE)
-        scale, zero_point = fed(isa, s, mode, i), fed(isa, z, mode, i)
+        scale, zero_point = fed(isa, s, s_step), fed(isa, z, z_step)
         lo, hi = qmin - zero_point, qmax - zero_point
         t = x / scale
         # Just outside of the range is outside; NaN stays, and nothing is true of it.
@@ -131,19 +140,23 @@ def backward_blocks(isa, upstream, source, target, s, z, sums, first, count, opt
         slope = select(steps < lo, lo, select(steps > hi, hi, steps - t))
         known = t == t
         term = doubles(select(known, dy, zero)) * doubles(select(known, slope, zero))
-        if mode == EACH:
-            store(isa, load(isa, sums + 8 * i, DOUBLE) + term, sums + 8 * i, DOUBLE)
+        if s_step != 0:
+            store(isa, load(isa, sums, DOUBLE) + term, sums, DOUBLE)
         else:
             acc = acc + term
+        s += s_step
+        z += z_step
+        sums += 2 * s_step
         left -= BLOCK
         if left == 0:
-            store_double(load_double(sums) + total(acc), sums)
-            acc = zeros(isa, DOUBLE)
+            if s_step == 0:
+                store_double(load_double(sums) + total(acc), sums)
+                acc = zeros(isa, DOUBLE)
             left = per
-            s += 4
-            z += 4
-            sums += 8
-    if mode == SPANS and left != per:
+            s += s_jump
+            z += z_jump
+            sums += 2 * s_jump
+    if s_step == 0 and left != per:
         store_double(load_double(sums) + total(acc), sums)
 
 
@@ -152,13 +165,15 @@ def backward_rows(isa, addresses, strides, shape, index, count, rows, options, s
     before = enter_default_rounding()
     wide = widened(isa, 32)
     d = shape.size
-    mode, per = options[MODE], options[PER]
+    direct = strides[0, d] == 4 and strides[1, d] == 4 and strides[5, d] == 4
+    direct = direct and options[SIZE] == 4 and options[OTHER_SIZE] == 4
+    nowhere = np.int64(0)  # nothing is spread
     for _ in range(rows):
         first = 0
         while first < count:
-            n = chunk_of(count - first)
-            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
-            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
+            n = chunk_of(count - first, direct)
+            s = feed(wide, addresses[2], FIRST_STEP, first, n, options, nowhere)
+            z = feed(wide, addresses[3], SECOND_STEP, first, n, options, nowhere)
             sums = addresses[4] + 2 * (s - addresses[2])
             dy = addresses[0] + first * strides[0, d]
             dy = fetched(wide, dy, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])

@@ -12,9 +12,10 @@ from halfbyte.cpu.quantization_rows import (
     BLOCK,
     CODING,
     EXTRA,
+    FIRST_JUMP,
+    FIRST_STEP,
     FROM_DATA,
     INPUT,
-    MODE,
     NOT_FINITE,
     OUTPUT,
     PER,
@@ -22,8 +23,11 @@ from halfbyte.cpu.quantization_rows import (
     QMIN,
     ROWS,
     SCALE,
+    SECOND_JUMP,
+    SECOND_STEP,
     SEED,
     SIZE,
+    SPREAD,
     STOCHASTIC,
     STREAM_AHEAD,
     STREAMING,
@@ -35,7 +39,7 @@ from halfbyte.cpu.quantization_rows import (
     feed,
     fetch_ahead,
     fetched,
-    left_in_span,
+    left_of,
     lesser,
     next_row,
     part_of,
@@ -82,34 +86,39 @@ def quantize_blocks(isa, source, target, s, z, u, first, count, options, ahead, 
     magic = splat(isa, TO_INTEGER)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
     lowest, highest = magic + qmin, magic + qmax
-    mode, per, stochastic = options[MODE], options[PER], options[STOCHASTIC] != 0
-    left = left_in_span(mode, first, per)
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    stochastic = options[STOCHASTIC] != 0
+    left = left_of(first, options)
     for i in range(0, count, BLOCK):
         at = source + 4 * i
         fetch_ahead(at, ahead)
-        zero_point = fed(isa, z, mode, i)
-        t = quotient(isa, load(isa, at, SINGLE), fed(isa, s, mode, i))
+        zero_point = fed(isa, z, z_step)
+        t = quotient(isa, load(isa, at, SINGLE), fed(isa, s, s_step))
         if stochastic:
             t = floor_or_above(isa, t, load(isa, u + 4 * i, SINGLE))
         # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
         code = smaller(larger((t + magic) + zero_point, lowest), highest)
         write(isa, bits(code), target + bytes_of(form, i), form, streaming)
+        s += s_step
+        z += z_step
         left -= BLOCK
         if left == 0:
             left = per
-            s += 4
-            z += 4
+            s += s_jump
+            z += z_jump
 
 
 @inner
 def quantize_part(isa, addresses, strides, begin, end, options, ahead, scratch, form):
     """Codes of elements begin, ..., end - 1 of a row."""
-    mode, per = options[MODE], options[PER]
     d = strides.shape[1] - 1
+    direct = options[SIZE] == 4 and strides[0, d] == 4 and strides[1, d] == 1
+    direct = direct and not (options[STOCHASTIC] or options[SPREAD])
     while begin < end:
-        n = chunk_of(end - begin)
-        s = feed(isa, addresses[2], mode, begin, per, n, part_of(scratch, SCALE))
-        z = feed(isa, addresses[3], mode, begin, per, n, part_of(scratch, ZERO_POINT))
+        n = chunk_of(end - begin, direct)
+        s = feed(isa, addresses[2], FIRST_STEP, begin, n, options, part_of(scratch, SCALE))
+        z = feed(isa, addresses[3], SECOND_STEP, begin, n, options, part_of(scratch, ZERO_POINT))
         u = part_of(scratch, EXTRA)
         if options[STOCHASTIC]:
             number = addresses[4] + begin * strides[4, d]
@@ -156,13 +165,13 @@ def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, s
     """x, codes, scale, zero point, number of the element in C order."""
     before = enter_default_rounding()
     wide = widened(isa, 32)
-    span, reach = spans_of(options[MODE], options[PER], count)
+    span, reach = spans_of(options[PER], count)
     # Both halves of each 128 bytes ahead. A part that is looked at and then coded is in the cache
     # by then: fetch the next one meanwhile, a half in each pass.
     ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
     ahead_coding = ahead
     if options[FROM_DATA] and options[CODING]:
-        size = reach * options[SIZE]
+        size = lesser(reach, count) * options[SIZE]
         ahead, ahead_coding = (size, size), (size + 64, size + 64)
     for _ in range(rows):
         for begin in range(0, count, reach):

@@ -19,8 +19,6 @@ from halfbyte.cpu import blocking, threads
 from halfbyte.cpu import quantization_rows as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from halfbyte.arrays import Array
     from halfbyte.cpu.compile import Kernel
 
@@ -39,12 +37,6 @@ class Form(NamedTuple):
     size: int  # bytes of a value; 0 for numbers, which are not in memory
     per_byte: int = 1  # elements along the last axis that share a byte
     channel: bool = False  # one value a channel, not one an element
-
-    def columns(self, first: int, per: int, stride: int) -> int:
-        """Bytes from a row's first element to another."""
-        if self.channel:
-            return first // per * self.size
-        return first // self.per_byte * stride
 
 
 class Operand(NamedTuple):
@@ -89,39 +81,94 @@ def padded(values: Array | float, count: int, dtype: type = np.float32) -> Array
 class Layout:
     """Dimensions in the order in which the kernels go through them, the last along the rows."""
 
-    def __init__(self, forms: Sequence[Form], shape: list[int], strides: list[list[int]]) -> None:
+    def __init__(
+        self, forms: tuple[Form, ...], shape: list[int], strides: list[list[int]],
+        group: int | None, *, fold: bool,
+    ) -> None:  # fmt: skip
         self.forms = forms
-        self.outer = np.array(shape[:-1], np.int64)
-        self.strides = np.array(strides, np.int64)  # [operand, dimension]
-        self.rows = math.prod(shape[:-1])
-        self.count = shape[-1]
-        scales = next(s for form, s in zip(forms, strides, strict=True) if form.channel)
-        self.each = scales[-1] != 0  # one channel an element of the row
-        # Whether no two rows share a channel, and no row has several along it.
-        outer = zip(scales[:-1], shape[:-1], strict=True)
-        self.one_channel_a_row = not self.each and all(stride for stride, size in outer if size > 1)
         self.nbytes = sum(
-            self.rows * self.count * form.size // form.per_byte
-            for form in forms
-            if not form.channel
+            math.prod(shape) * form.size // form.per_byte for form in forms if not form.channel
         )
+        self.per = shape[-1] if group is None else min(group, shape[-1])
+        self.spread = self.per < shape[-1] and self.per % rows.BLOCK != 0
+        # How pointers to the values of channels move along a row: by one an element, one each
+        # `per` elements, or not at all.
+        each = [form.channel and s[-1] != 0 for form, s in zip(forms, strides, strict=True)]
+        jumps = [form.channel and group is not None for form in forms]
+        scales = strides[[form.channel for form in forms].index(True)]
+        outer = zip(scales[:-1], shape[:-1], strict=True)
+        self.one_channel_a_row = not scales[-1] and all(s for s, size in outer if size > 1)
+        # Rows that follow each other in memory are one long row: each new row takes time.
+        self.folded = False
+        while fold and _follow_each_other(forms, shape, strides, self.per, group):
+            if group is None:
+                jumps = [f.channel and bool(s[-2]) for f, s in zip(forms, strides, strict=True)]
+            shape = [*shape[:-2], shape[-2] * shape[-1]]
+            strides = [[*s[:-2], s[-1]] for s in strides]
+            self.folded = True
+            if group is None:
+                break
+        self.outer = np.array(shape[:-1] or [1], np.int64)
+        self.strides = np.array([s if len(s) > 1 else [0, *s] for s in strides], np.int64)
+        self.rows, self.count = math.prod(shape[:-1]), shape[-1]
+        # Columns are cut where all pointers stand at the start of a channel.
+        whole = self.per if self.folded or group is not None else 1
+        self.unit = math.lcm(whole, 2 * rows.BLOCK)
+        self.each, self.jumps = each, jumps
 
-    def mode(self, per: int | None) -> tuple[int, int]:
-        """How scales belong to elements of a row (of all or `per` each), and how many share one."""
-        if self.each:
-            return rows.EACH, 1
-        if per is None or per >= self.count:
-            return rows.SPANS, self.count
-        return (rows.SPANS if per % rows.BLOCK == 0 else rows.SPREAD), per
+    def columns(self, operand: int, first: int) -> int:
+        """Bytes from a row's first element to another, for an operand."""
+        form = self.forms[operand]
+        if not form.channel:
+            return first // form.per_byte * int(self.strides[operand, -1])
+        if self.each[operand]:
+            return first % self.per * form.size
+        return first // self.per * form.size if self.jumps[operand] else 0
+
+    def moves(self) -> list[tuple[int, int]]:
+        """Step and jump of each pointer to float32 values of channels."""
+        found = []
+        for form, each, jumps in zip(self.forms, self.each, self.jumps, strict=True):
+            if form.channel:
+                step = 4 * rows.BLOCK if each or self.spread else 0
+                back = -4 * self.per if each and self.folded else 0
+                found.append((step, 4 if jumps and not self.spread else back))
+        return found
 
 
-def layout(operands: list[Operand], shape: tuple[int, ...], *, keep_last: bool) -> Layout:
+def _follow_each_other(
+    forms: tuple[Form, ...], shape: list[int], strides: list[list[int]], per: int, group: int | None
+) -> bool:
+    """Whether the last dimension but one steps from the end of one row to the next."""
+    if len(shape) < 2 or per % rows.BLOCK or shape[-1] % per:
+        return False
+    kinds = set()
+    for form, (*_, outer, inner) in zip(forms, strides, strict=True):
+        if not form.channel:
+            if outer * form.per_byte != shape[-1] * inner:
+                return False
+        elif group is not None:
+            if outer != shape[-1] // per * form.size:
+                return False
+        elif outer not in (0, form.size) or (outer and inner):
+            return False
+        else:
+            kinds.add((bool(outer), bool(inner)))
+    return not {(True, False), (False, True)} <= kinds
+
+
+def layout(
+    operands: list[Operand], shape: tuple[int, ...], *, keep_last: bool, group: int | None = None,
+    fold: bool = True,
+) -> Layout:  # fmt: skip
     """The same elements in the fewest dimensions, at least one, those of operand 1 widest first."""
-    return _layout(tuple(operand.form for operand in operands), shape, keep_last)
+    return _layout(tuple(operand.form for operand in operands), shape, keep_last, group, fold)
 
 
 @functools.lru_cache(_KEPT)
-def _layout(forms: tuple[Form, ...], shape: tuple[int, ...], keep_last: bool) -> Layout:
+def _layout(
+    forms: tuple[Form, ...], shape: tuple[int, ...], keep_last: bool, group: int | None, fold: bool
+) -> Layout:
     dimensions = [
         (size, *strides)
         for size, *strides in zip(shape, *(form.strides for form in forms), strict=True)
@@ -138,7 +185,7 @@ def _layout(forms: tuple[Form, ...], shape: tuple[int, ...], keep_last: bool) ->
     if not merged:
         merged = [(1, *(0 for _ in forms))]
     sizes, *by_operand = map(list, zip(*merged, strict=True))
-    return Layout(forms, sizes, by_operand)
+    return Layout(forms, sizes, by_operand, group, fold=fold)
 
 
 def parts_for_threads(place: Layout) -> int:
@@ -168,34 +215,27 @@ class Task(NamedTuple):
 
 
 @functools.lru_cache(_KEPT)
-def _tasks(
-    place: Layout, per: int | None, parts: int, spans: bool, options: tuple[tuple[int, int], ...]
-) -> list[Task]:
-    mode, per_scale = place.mode(per)
-    if spans and mode == rows.SPREAD:
-        mode = rows.SPANS
+def _tasks(place: Layout, parts: int, options: tuple[tuple[int, int], ...]) -> list[Task]:
     values = np.zeros(rows.OPTIONS, np.int64)
-    values[rows.MODE] = mode
-    values[rows.PER] = per_scale
+    values[rows.SPREAD] = place.spread
+    values[rows.PER] = place.per
     values[rows.STREAMING] = place.nbytes > blocking.cache_bytes(3)
+    for which, move in zip(range(rows.FIRST_STEP, rows.OPTIONS, 2), place.moves(), strict=False):
+        values[which : which + 2] = move
     for at, value in options:
         values[at] = value
-    unit = 2 * rows.BLOCK if per is None else math.lcm(per, 2 * rows.BLOCK)
     tasks = []
-    for r0, r1, c0, c1 in _cuts(place, parts, unit):
-        index = np.array(np.unravel_index(r0, place.outer) if place.outer.size else [], np.int64)
-        columns = [
-            form.columns(c0, per_scale, stride)
-            for form, stride in zip(place.forms, place.strides[:, -1].tolist(), strict=True)
-        ]
+    for r0, r1, c0, c1 in _cuts(place, parts):
+        index = np.array(np.unravel_index(r0, place.outer), np.int64)
+        columns = [place.columns(operand, c0) for operand in range(len(place.forms))]
         offsets = place.strides[:, :-1] @ index + np.array(columns, np.int64)
         tasks.append(Task(offsets, index, c1 - c0, r1 - r0, values))
     return tasks
 
 
-def _cuts(place: Layout, parts: int, unit: int) -> list[tuple[int, int, int, int]]:
+def _cuts(place: Layout, parts: int) -> list[tuple[int, int, int, int]]:
     """Rows and columns of each part: rows are shared out, or, where there are few, columns."""
-    count = place.count
+    count, unit = place.count, place.unit
     if cut_by_rows(place, parts) or count < 2 * unit:
         parts = min(parts, place.rows)
         cuts = [place.rows * i // parts for i in range(parts + 1)]
@@ -212,16 +252,14 @@ def launch(
     operands: list[Operand] | list[list[Operand]],
     options: dict[int, int],
     *,
-    per: int | None,
     parts: int,
-    spans: bool = False,
 ) -> bool:
     """Run a kernel over all rows. Returns whether what it looked at was finite.
 
-    operands: for all parts, or a list for each. spans: any `per` is a span (nothing is coded).
+    operands: for all parts, or a list for each.
     """
     calls, filled = [], []
-    for i, task in enumerate(_tasks(place, per, parts, spans, tuple(options.items()))):
+    for i, task in enumerate(_tasks(place, parts, tuple(options.items()))):
         own = operands[i] if isinstance(operands[0], list) else operands
         addresses = np.array([operand.address for operand in own], np.int64)  # type: ignore[union-attr]
         addresses += task.offsets

@@ -8,14 +8,18 @@ A kernel works through `rows` rows of several operands at once:
     shape, index                   of the dimensions before it; index counts them like an odometer
 
 Every loop takes BLOCK elements a step, whatever the instruction set, so that sums come out the
-same on all of them. A row is cut into chunks of whole blocks. What is left over at its end, or does
-not lie side by side, is copied to scratch first, and results from scratch to their place.
+same on all of them. What is left over at the end of a row, or does not lie side by side, is copied
+to scratch first by chunks, and results from scratch to their place.
 
-Scales and zero points (float32, the latter integral) belong to elements in one of three ways:
+The scales and zero points (float32, the latter integral) of a block are found by a pointer. After
+each block it moves by a *step*, and where `per` elements are through it *jumps* as well (bytes):
 
-    SPANS     one to `per` elements: whole blocks, or the whole row
-    EACH      one to an element; the arrays go on for BLOCK more values
-    SPREAD    one to `per` elements, any number; copied out to one each first
+    step  jump
+       0     0    one for all
+       0     4    one to `per` elements: a group of whole blocks, or a row
+     128  -4 per  one to an element, `per` of them again and again; the array ends BLOCK later
+
+Groups that are not whole blocks are SPREAD: copied out to scratch, one to an element.
 """
 
 from halfbyte.cpu.compile import i64, i64_1d, i64_2d, inlined, inner
@@ -37,17 +41,18 @@ from halfbyte.cpu.simd import (
 
 BLOCK = 32
 CHUNK = 4096
-SPANS, EACH, SPREAD = 0, 1, 2
+REACH = 16384  # elements looked at before their codes are made
 
 # What a kernel is called with after the Isa: addresses, strides, shape, index, elements of a row,
 # rows, options, address of scratch.
 ROWS = (i64_1d, i64_2d, i64_1d, i64_1d, i64, i64, i64_1d, i64)
 
-# Places in `options`.
-OPTIONS = 14
-MODE, PER, STREAMING, QMIN, QMAX, STOCHASTIC, SEED = range(7)
-FROM_DATA, SYMMETRIC, CODING, NOT_FINITE, RELU, CANDIDATE_BYTES, SIZE = range(7, OPTIONS)
-OTHER_SIZE = RELU  # SIZE: bytes of a value of x or y (or dy), OTHER_SIZE: of x beside dy
+# Places in `options`. Those with a default of 0 that a kernel does not use are left out.
+OPTIONS = 22
+SPREAD, PER, STREAMING, QMIN, QMAX, STOCHASTIC, SEED = range(7)
+FROM_DATA, SYMMETRIC, CODING, NOT_FINITE, RELU, CANDIDATE_BYTES = range(7, 13)
+SIZE, OTHER_SIZE = 13, 14  # bytes of a value of x or y (or dy), and of x beside dy
+FIRST_STEP, FIRST_JUMP, SECOND_STEP, SECOND_JUMP, THIRD_STEP, THIRD_JUMP = range(15, 21)
 FLIP, OFFSET = QMIN, QMAX  # for codes to values: code = (stored ^ FLIP) - OFFSET
 
 # 1.5 * 2^23: adding it rounds to an integer, ties to even, and leaves that in the low bits. Beyond
@@ -98,9 +103,16 @@ def next_row(index, shape, addresses, strides):
 
 
 @inlined
-def chunk_of(count):
-    """How many of the `count` elements that remain to take next."""
-    n = lesser(CHUNK, count)
+def chunk_of(count, direct):
+    """How many of the `count` elements that remain to take next: whole blocks, or the last few.
+
+    As many as there are if nothing is copied to scratch. Why not fewer: a call, a plain store,
+    between streamed ones costs 140 ns (rows of 4096 by themselves: 0.98 of copyto's rate, rows of
+    16384: 1.29).
+    """
+    n = count
+    if not direct:
+        n = lesser(CHUNK, count)
     if n > BLOCK:
         n -= n % BLOCK
     return n
@@ -210,49 +222,42 @@ def spread(isa, source, first, per, count, target):
 
 
 @inlined
-def feed(isa, source, mode, first, per, count, place):
-    """Address of the scales of elements first, first + 1, ... of a row."""
-    if mode == EACH:
-        source += 4 * first
-    elif mode == SPREAD:
+def feed(isa, source, which, first, count, options, place):
+    """Where the pointer to scales stands at element `first` of a row. which: FIRST_STEP, ..."""
+    per = options[PER]
+    if options[SPREAD]:
         spread(isa, source, first, per, count, place)
         source = place
     else:
-        source += 4 * (first // per)
+        step, jump = options[which], options[which + 1]
+        period = jump + (per // BLOCK) * step
+        source += (first // per) * period + (first % per) // BLOCK * step
     return source
 
 
 @inlined
-def fed(isa, source, mode, i):
-    """The scales of block i of those that `feed` found.
+def fed(isa, pointer, step):
+    """The scales of a block.
 
-    Why not a vector of equal ones in scratch: a plain store between streamed ones costs hundreds
-    of cycles (groups of 128: 0.12 of copyto's rate instead of 0.9).
+    Why not a vector of equal ones in scratch: plain stores between streamed ones are slow (groups
+    of 128: 0.12 of copyto's rate instead of 0.9).
     """
-    if mode == SPANS:
-        return splat(isa, load_scalar(isa, source, SINGLE))
-    return load(isa, source + 4 * i, SINGLE)
+    if step == 0:
+        return splat(isa, load_scalar(isa, pointer, SINGLE))
+    return load(isa, pointer, SINGLE)
 
 
 @inlined
-def left_in_span(mode, first, per):
-    """How many elements from the first on, itself included, share its scale. The loops count this
-    down by blocks: to 0 where a span ends, past it where there are no spans."""
-    left = 0
-    if mode == SPANS:
-        left = per - first % per
-    return left
+def left_of(first, options):
+    """How many elements from the first on, itself included, until pointers jump."""
+    return options[PER] - first % options[PER]
 
 
 @inlined
-def spans_of(mode, per, count):
-    """Elements of a row with one scale, and how many are taken between one look at the data and
-    the next."""
-    span = count
-    if mode == SPANS:
-        span = lesser(per, count)
-    reach = greater(1, CHUNK // span) * span
-    return span, reach
+def spans_of(per, count):
+    """Elements of a row with one scale, and how many are looked at before codes are made."""
+    span = lesser(per, count)
+    return span, greater(1, REACH // span) * span
 
 
 @inlined

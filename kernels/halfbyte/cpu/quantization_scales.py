@@ -7,27 +7,26 @@ from halfbyte.cpu.compile import Kernel, f32_1d, f64_1d, f64_2d, i64, i64_1d, in
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     CANDIDATE_BYTES,
-    EACH,
+    FIRST_JUMP,
+    FIRST_STEP,
     INPUT,
-    MODE,
     NOT_FINITE,
     PER,
     QMAX,
     QMIN,
     ROWS,
-    SCALE,
+    SECOND_JUMP,
+    SECOND_STEP,
     SIZE,
-    SPANS,
     STREAM_AHEAD,
     TO_INTEGER,
-    ZERO_POINT,
     chunk_of,
     fed,
     feed,
     fetch_ahead,
     fetched,
     greater,
-    left_in_span,
+    left_of,
     lesser,
     next_row,
     part_of,
@@ -81,7 +80,7 @@ def peak_strided(isa, source, stride, count, ahead, place, size):
     """`peak` of values in any number and at any distance."""
     most = splat_integer(isa, 0)
     while count > 0:
-        n = chunk_of(count)
+        n = chunk_of(count, stride == size == 4)
         at = fetched(isa, source, stride, place, n, size)
         most = peak_blocks(isa, at, n, most, ahead)
         source += n * stride
@@ -111,7 +110,7 @@ def extremes(isa, source, stride, count, ahead, place, size):
     most = splat_integer(isa, 0)
     lo, hi = splat(isa, 0.0), splat(isa, 0.0)
     while count > 0:
-        n = chunk_of(count)
+        n = chunk_of(count, stride == size == 4)
         at = fetched(isa, source, stride, place, n, size)
         for i in range(0, n, BLOCK):
             fetch_ahead(at + 4 * i, ahead)
@@ -170,13 +169,14 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
     d = shape.size
     ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
     most = splat_integer(wide, 0)
-    each = options[MODE] == EACH
+    each = options[FIRST_STEP] != 0
+    direct = strides[0, d] == options[SIZE] == 4
     for _ in range(rows):
         first = 0
         row_lo = splat(wide, load_scalar(wide, addresses[2], SINGLE))
         row_hi = splat(wide, load_scalar(wide, addresses[3], SINGLE))
         while first < count:
-            n = chunk_of(count - first)
+            n = chunk_of(count - first, direct)
             at = addresses[0] + first * strides[0, d]
             at = fetched(wide, at, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])
             if n % BLOCK != 0:
@@ -259,28 +259,33 @@ def error_blocks(isa, source, s, z, sums, first, count, options, shrink):
     magic, zero = splat(isa, TO_INTEGER), splat(isa, 0.0)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
     factor = splat(isa, shrink)
-    mode, per = options[MODE], options[PER]
-    left = left_in_span(mode, first, per)
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    left = left_of(first, options)
     acc = zeros(isa, DOUBLE)
     for i in range(0, count, BLOCK):
         x = load(isa, source + 4 * i, SINGLE)
         x = select(magnitude(x) < splat(isa, np.inf), x, zero)
-        scale, zero_point = fed(isa, s, mode, i) * factor, fed(isa, z, mode, i)
+        scale, zero_point = fed(isa, s, s_step) * factor, fed(isa, z, z_step)
         t = smaller(larger(x / scale, qmin - zero_point), qmax - zero_point)
         error = doubles(x) - doubles(((t + magic) - magic) * scale)
-        if mode == EACH:
-            store(isa, load(isa, sums + 8 * i, DOUBLE) + error * error, sums + 8 * i, DOUBLE)
+        if s_step != 0:
+            store(isa, load(isa, sums, DOUBLE) + error * error, sums, DOUBLE)
         else:
             acc = acc + error * error
+        s += s_step
+        z += z_step
+        sums += 2 * s_step
         left -= BLOCK
         if left == 0:
-            store_double(load_double(sums) + total(acc), sums)
-            acc = zeros(isa, DOUBLE)
+            if s_step == 0:
+                store_double(load_double(sums) + total(acc), sums)
+                acc = zeros(isa, DOUBLE)
             left = per
-            s += 4
-            z += 4
-            sums += 8
-    if mode == SPANS and left != per:
+            s += s_jump
+            z += z_jump
+            sums += 2 * s_jump
+    if s_step == 0 and left != per:
         store_double(load_double(sums) + total(acc), sums)
 
 
@@ -289,13 +294,13 @@ def error_rows(isa, addresses, strides, shape, index, count, rows, options, scra
     before = enter_default_rounding()
     wide = widened(isa, 32)
     d = shape.size
-    mode, per = options[MODE], options[PER]
+    nowhere = np.int64(0)  # nothing is spread
     for _ in range(rows):
         first = 0
         while first < count:
-            n = chunk_of(count - first)
-            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
-            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
+            n = chunk_of(count - first, False)  # 41 times from the cache
+            s = feed(wide, addresses[2], FIRST_STEP, first, n, options, nowhere)
+            z = feed(wide, addresses[3], SECOND_STEP, first, n, options, nowhere)
             sums = addresses[4] + 2 * (s - addresses[2])
             x = addresses[0] + first * strides[0, d]
             x = fetched(wide, x, strides[0, d], part_of(scratch, INPUT), n, options[SIZE])

@@ -9,10 +9,10 @@ import numpy as np
 from halfbyte.cpu.compile import Kernel, inner
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
-    EXTRA,
+    FIRST_JUMP,
+    FIRST_STEP,
     FLIP,
     INPUT,
-    MODE,
     OFFSET,
     OUTPUT,
     PER,
@@ -21,9 +21,14 @@ from halfbyte.cpu.quantization_rows import (
     RELU,
     ROWS,
     SCALE,
+    SECOND_JUMP,
+    SECOND_STEP,
     SIZE,
+    SPREAD,
     STREAM_AHEAD,
     STREAMING,
+    THIRD_JUMP,
+    THIRD_STEP,
     TO_INTEGER,
     ZERO_POINT,
     chunk_of,
@@ -33,7 +38,7 @@ from halfbyte.cpu.quantization_rows import (
     fetch_ahead,
     fetched,
     gather,
-    left_in_span,
+    left_of,
     made_at,
     next_row,
     part_of,
@@ -67,19 +72,22 @@ from halfbyte.cpu.simd import (
 def dequantize_blocks(isa, source, target, s, z, first, count, options, streaming, form):
     """Values of whole blocks, from element `first` of a row on."""
     flip, offset = splat_integer(isa, options[FLIP]), splat_integer(isa, options[OFFSET])
-    mode, per = options[MODE], options[PER]
-    left = left_in_span(mode, first, per)
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    left = left_of(first, options)
     for i in range(0, count, BLOCK):
         at = source + bytes_of(form, i)
         prefetch_line(at + STREAM_AHEAD)
         code = singles((load(isa, at, form) ^ flip) - offset)
-        y = (code - fed(isa, z, mode, i)) * fed(isa, s, mode, i)
+        y = (code - fed(isa, z, z_step)) * fed(isa, s, s_step)
         write(isa, y, target + 4 * i, SINGLE, streaming)
+        s += s_step
+        z += z_step
         left -= BLOCK
         if left == 0:
             left = per
-            s += 4
-            z += 4
+            s += s_jump
+            z += z_jump
 
 
 def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
@@ -87,13 +95,16 @@ def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options,
     before = enter_default_rounding()
     wide = widened(isa, 32)
     d = shape.size
-    mode, per = options[MODE], options[PER]
+    direct = strides[0, d] == 1 and strides[1, d] == 4
+    direct = direct and options[SIZE] == 4 and not options[SPREAD]
     for _ in range(rows):
         first = 0
         while first < count:
-            n = chunk_of(count - first)
-            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
-            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
+            n = chunk_of(count - first, direct)
+            s = feed(wide, addresses[2], FIRST_STEP, first, n, options, part_of(scratch, SCALE))
+            z = feed(
+                wide, addresses[3], SECOND_STEP, first, n, options, part_of(scratch, ZERO_POINT)
+            )
             codes = addresses[0] + bytes_of(form, first) * strides[0, d]
             if staged(strides[0, d], n, 1):
                 gather(wide, codes, strides[0, d], part_of(scratch, INPUT), bytes_of(form, n), BYTE)
@@ -114,21 +125,34 @@ dequantize_nibbles = Kernel(dequantize_rows, ROWS, NIBBLE)
 
 
 @inner
-def requantize_blocks(isa, source, target, s, z, b, count, options, streaming):
+def requantize_blocks(isa, source, target, s, z, b, first, count, options, streaming):
     """Codes of whole blocks of int32."""
     magic, zero = splat(isa, TO_INTEGER), splat(isa, 0.0)
     qmin, qmax = splat(isa, np.float32(options[QMIN])), splat(isa, np.float32(options[QMAX]))
     lowest, highest = magic + qmin, magic + qmax
-    mode, relu = options[MODE], options[RELU] != 0
+    per, s_step, s_jump = options[PER], options[FIRST_STEP], options[FIRST_JUMP]
+    z_step, z_jump = options[SECOND_STEP], options[SECOND_JUMP]
+    b_step, b_jump = options[THIRD_STEP], options[THIRD_JUMP]
+    relu = options[RELU] != 0
+    left = left_of(first, options)
     for i in range(0, count, BLOCK):
         at = source + 4 * i
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
-        y = load(isa, at, INTEGER) * fed(isa, s, mode, i) + fed(isa, b, mode, i)
+        y = load(isa, at, INTEGER) * fed(isa, s, s_step) + fed(isa, b, b_step)
         y = select(y == y, y, zero)
         if relu:
             y = larger(y, zero)
-        code = smaller(larger((y + magic) + fed(isa, z, mode, i), lowest), highest)
+        code = smaller(larger((y + magic) + fed(isa, z, z_step), lowest), highest)
         write(isa, bits(code), target + i, BYTE, streaming)
+        s += s_step
+        z += z_step
+        b += b_step
+        left -= BLOCK
+        if left == 0:
+            left = per
+            s += s_jump
+            z += z_jump
+            b += b_jump
 
 
 def requantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
@@ -136,14 +160,15 @@ def requantize_rows(isa, addresses, strides, shape, index, count, rows, options,
     before = enter_default_rounding()
     wide = widened(isa, 32)
     d = shape.size
-    mode, per = options[MODE], options[PER]
+    direct = strides[0, d] == 4 and strides[1, d] == 1
+    nowhere = np.int64(0)  # nothing is spread
     for _ in range(rows):
         first = 0
         while first < count:
-            n = chunk_of(count - first)
-            s = feed(wide, addresses[2], mode, first, per, n, part_of(scratch, SCALE))
-            z = feed(wide, addresses[3], mode, first, per, n, part_of(scratch, ZERO_POINT))
-            b = feed(wide, addresses[4], mode, first, per, n, part_of(scratch, EXTRA))
+            n = chunk_of(count - first, direct)
+            s = feed(wide, addresses[2], FIRST_STEP, first, n, options, nowhere)
+            z = feed(wide, addresses[3], SECOND_STEP, first, n, options, nowhere)
+            b = feed(wide, addresses[4], THIRD_STEP, first, n, options, nowhere)
             acc = addresses[0] + first * strides[0, d]
             acc = fetched(wide, acc, strides[0, d], part_of(scratch, INPUT), n, 4)
             place = addresses[1] + first * strides[1, d]
@@ -151,7 +176,7 @@ def requantize_rows(isa, addresses, strides, shape, index, count, rows, options,
             if staged(strides[1, d], n, 1):
                 codes = part_of(scratch, OUTPUT)
             streaming = options[STREAMING] != 0 and codes % 16 == 0
-            requantize_blocks(wide, acc, codes, s, z, b, n, options, streaming)
+            requantize_blocks(wide, acc, codes, s, z, b, first, n, options, streaming)
             if codes != place:
                 scatter(wide, codes, place, strides[1, d], n, BYTE)
             first += n
