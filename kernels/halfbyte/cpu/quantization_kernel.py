@@ -39,6 +39,7 @@ from halfbyte.cpu.quantization_rows import (
     feed,
     fetch_ahead,
     fetched,
+    greater,
     left_of,
     lesser,
     next_row,
@@ -49,7 +50,7 @@ from halfbyte.cpu.quantization_rows import (
     staged,
     write,
 )
-from halfbyte.cpu.quantization_scales import scale_of
+from halfbyte.cpu.quantization_scales import INFINITY, finite_peak, scale_from, scale_of
 from halfbyte.cpu.simd import (
     BYTE,
     NIBBLE,
@@ -60,14 +61,22 @@ from halfbyte.cpu.simd import (
     enter_default_rounding,
     finish_streaming,
     larger,
+    largest,
     leave_default_rounding,
     load,
+    magnitude,
     select,
+    single_from_bits,
     smaller,
     splat,
+    splat_integer,
+    store,
     store_scalar,
     widened,
 )
+
+# Elements of a span that is coded while the next is looked at. Longer ones are streamed.
+MOST_PIPELINED = 1024
 
 
 @inlined
@@ -78,6 +87,13 @@ def floor_or_above(isa, t, u):
     nearest = (t + magic) - magic
     floor = select(nearest > t, nearest - one, nearest)
     return select(u < t - floor, floor + one, floor)
+
+
+@inlined
+def code_of(isa, t, zero_point, lowest, highest):
+    """Codes of quotients, in the low bits; lowest and highest are codes so, too."""
+    # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
+    return smaller(larger((t + splat(isa, TO_INTEGER)) + zero_point, lowest), highest)
 
 
 @inner
@@ -97,8 +113,7 @@ def quantize_blocks(isa, source, target, s, z, u, first, count, options, ahead, 
         t = quotient(isa, load(isa, at, SINGLE), fed(isa, s, s_step))
         if stochastic:
             t = floor_or_above(isa, t, load(isa, u + 4 * i, SINGLE))
-        # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
-        code = smaller(larger((t + magic) + zero_point, lowest), highest)
+        code = code_of(isa, t, zero_point, lowest, highest)
         write(isa, bits(code), target + bytes_of(form, i), form, streaming)
         s += s_step
         z += z_step
@@ -161,6 +176,46 @@ def scale_part(isa, addresses, strides, begin, end, span, options, ahead, scratc
     options[NOT_FINITE] = not_finite
 
 
+@inner
+def quantize_spans(isa, source, target, scales, span, spans, options, form):
+    """Scales and codes of symmetric spans, whole blocks of float32 side by side, in one loop: a
+    block is coded, and the one a span later looked at. Returns whether all are finite.
+
+    So reading and computing overlap (groups of 128: 0.66 -> 0.79 of the memory roof). Nothing is
+    streamed, for the scales are plain stores in between.
+    """
+    magic, zero_point = splat(isa, TO_INTEGER), splat(isa, 0.0)
+    qmin, qmax = np.float32(options[QMIN]), np.float32(options[QMAX])
+    lowest, highest = magic + splat(isa, qmin), magic + splat(isa, qmax)
+    size = 4 * span
+    most = splat_integer(isa, 0)
+    for i in range(0, size, 4 * BLOCK):
+        most = larger(bits(magnitude(load(isa, source + i, SINGLE))), most)
+    worst = np.int64(0)
+    for left in range(spans, 0, -1):
+        top = np.int64(largest(most))
+        worst = greater(worst, top)
+        peak = single_from_bits(top)
+        if top >= INFINITY:
+            peak = finite_peak(isa, source, span)
+        scale, _ = scale_from(-peak, peak, True, qmin, qmax)
+        store_scalar(isa, scale, scales, SINGLE)
+        divisor = splat(isa, scale)
+        ahead = size if left > 1 else 0
+        most = splat_integer(isa, 0)
+        for i in range(0, size, 4 * BLOCK):
+            at = source + i
+            fetch_ahead(at + ahead, (STREAM_AHEAD, STREAM_AHEAD + 64))
+            t = quotient(isa, load(isa, at, SINGLE), divisor)
+            code = bits(code_of(isa, t, zero_point, lowest, highest))
+            store(isa, code, target + bytes_of(form, i // 4), form)
+            most = larger(bits(magnitude(load(isa, at + ahead, SINGLE))), most)
+        source += size
+        target += bytes_of(form, span)
+        scales += 4
+    return worst < INFINITY
+
+
 def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
     """x, codes, scale, zero point, number of the element in C order."""
     before = enter_default_rounding()
@@ -173,7 +228,19 @@ def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, s
     if options[FROM_DATA] and options[CODING]:
         size = lesser(reach, count) * options[SIZE]
         ahead, ahead_coding = (0, 0), (size, size + 64)
+    d = shape.size
+    pipelined = options[FROM_DATA] and options[CODING] and options[SYMMETRIC]
+    pipelined = pipelined and not (options[STOCHASTIC] or options[SPREAD]) and options[SIZE] == 4
+    pipelined = pipelined and strides[0, d] == 4 and strides[1, d] == 1
+    pipelined = pipelined and span <= MOST_PIPELINED and span % BLOCK == 0 and count % span == 0
     for _ in range(rows):
+        if pipelined:
+            if not quantize_spans(
+                wide, addresses[0], addresses[1], addresses[2], span, count // span, options, form
+            ):
+                options[NOT_FINITE] = 1
+            next_row(index, shape, addresses, strides)
+            continue
         for begin in range(0, count, reach):
             end = lesser(begin + reach, count)
             if options[FROM_DATA]:

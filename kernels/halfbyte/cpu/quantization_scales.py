@@ -122,6 +122,15 @@ def extremes(isa, source, stride, count, ahead, place, size):
     return smallest(lo), largest(hi), np.int64(largest(most))
 
 
+@inner
+def finite_peak(isa, source, count):
+    """The largest finite magnitude of whole blocks."""
+    lo, hi = splat(isa, 0.0), splat(isa, 0.0)
+    for i in range(0, count, BLOCK):
+        lo, hi = widen_range(isa, load(isa, source + 4 * i, SINGLE), lo, hi)
+    return greater(-smallest(lo), largest(hi))
+
+
 @inlined
 def scale_from(lo, hi, symmetric, qmin, qmax):
     """Scale and zero point (both float32) for values from lo <= 0 to hi >= 0."""
