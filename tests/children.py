@@ -107,6 +107,7 @@ def keep_bits_in_modes(isa_name, bits, pool_first):
 
 def keep_codes_in_modes(isa_name, bits, pool_first):
     """Return every quantization's usual bits although the caller has set `bits`; leave them set."""
+    import halfbyte
     import halfbyte_reference as reference
     from backends import CpuBackend
     from halfbyte_reference import inputs, inputs_quantized
@@ -132,6 +133,17 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
 
     def quantization(x, **named):
         return lambda: codes(backend.quantize(x, **named)), lambda: reference_codes(x, **named)
+
+    def observation(make, *arrays):
+        def parts(library):
+            with backend.forced():
+                observer = make(library)
+                for array in arrays:
+                    observer.update(array)
+                scale, zero_point = observer.scale_zero_point(symmetric=False)
+            return codes(SimpleNamespace(values=scale, scale=scale, zero_point=zero_point))
+
+        return lambda: parts(halfbyte), lambda: parts(reference)
 
     def unchanged(call):
         before = call()
@@ -166,6 +178,16 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
         "fake": (
             partial(backend.fake_quantize, near, scale, axis=1),
             lambda: reference.fake_quantize(near, scale, axis=1),
+        ),
+        "extremes": observation(lambda library: library.MinMaxObserver(0), small, -small),
+        "subnormal extremes": observation(
+            lambda library: library.MinMaxObserver(),
+            *(np.float32([low, 2.0**-117]) for low in (-(2.0**-127), -(2.0**-130))),
+        ),
+        "averages": observation(lambda library: library.MovingAverageObserver(0), small, x, near),
+        "subnormal averages": observation(
+            lambda library: library.MovingAverageObserver(momentum=2.0**-140),
+            *(np.float32([0.0, high]) for high in (2.0**-117, 2.0**22)),
         ),
         "dx": unchanged(lambda: gradients()[0]),
         "dscale": unchanged(lambda: gradients()[1]),

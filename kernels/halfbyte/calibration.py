@@ -76,20 +76,16 @@ class MovingAverageObserver(Observer):
             msg = f"{name}: momentum is {momentum}; need 0 < momentum <= 1 in float32"
             raise ValueError(msg)
         self.momentum = float(momentum)
-        self._momentum = np.array(bits, np.uint32).view(F32)[()]
+        self._momentum = np.array([bits], np.uint32).view(F32)
 
     def _take(self, x: Array, lo: Array, hi: Array) -> None:
         if self._lo is None or self._hi is None or not np.isfinite(self._lo).all():
             self._lo, self._hi = lo, hi
         elif x.size:
-            self._lo, self._hi = self._moved(self._lo, lo), self._moved(self._hi, hi)
+            from halfbyte.cpu import quantization as cpu
 
-    def _moved(self, old: Array, new: Array) -> Array:
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            way = new - old
-            near = old + self._momentum * way
-            far = (F32.type(1) - self._momentum) * old + self._momentum * new
-        return np.where(np.isfinite(way), near, far)
+            self._lo = cpu.moved_extremes(self._lo, lo, self._momentum)
+            self._hi = cpu.moved_extremes(self._hi, hi, self._momentum)
 
     def _arguments(self) -> str:
         return f"axis={self.axis}, momentum={self.momentum}"

@@ -46,17 +46,15 @@ class Observer:
             msg = f"{name}: x is a {_kind(x)} and earlier ones were of {self._library}"
             msg += "; need arrays of one library"
             raise TypeError(msg)
-        lo, hi = ranges.extremes(seen, axis)
-        if self._lo is not None and lo.shape != self._lo.shape:
-            msg = f"{name}: x has {len(lo)} channels along axis {self.axis}"
+        count = None if axis is None else seen.shape[axis]
+        if count is not None and self._lo is not None and count != len(self._lo):
+            msg = f"{name}: x has {count} channels along axis {self.axis}"
             msg += f"; need {len(self._lo)} as before"
             raise ValueError(msg)
-        if seen.size:
-            wrong = ~(np.isfinite(lo) & np.isfinite(hi))
-            if wrong.any():
-                place = "" if axis is None else f" in channel {int(np.argmax(wrong))}"
-                msg = f"{name}: x has a NaN or an infinity{place}; need finite values"
-                raise ValueError(msg)
+        lo, hi, finite = ranges.extremes(seen, axis)
+        if not finite:
+            msg = f"{name}: x has a NaN or an infinity{_first_bad(seen, axis)}; need finite values"
+            raise ValueError(msg)
         self._take(seen, lo, hi)
         self._library = home.__name__
 
@@ -104,7 +102,7 @@ class Observer:
     def _join(self, lo: Array, hi: Array) -> None:
         """Widen the extremes."""
         if self._lo is not None and self._hi is not None:
-            lo, hi = np.minimum(self._lo, lo), np.maximum(self._hi, hi)
+            lo, hi = ranges.joined(self._lo, self._hi, lo, hi)
         self._lo, self._hi = lo, hi
 
     def _check_merge(self, other: Any) -> None:
@@ -136,6 +134,14 @@ class Observer:
             lo, hi = self._lo.min(initial=np.inf), self._hi.max(initial=-np.inf)
             seen = channels + (f"{lo} .. {hi}" if some else "no elements yet")
         return f"{type(self).__name__}({self._arguments()}; {seen})"
+
+
+def _first_bad(x: Array, axis: int | None) -> str:
+    """In which channel x is not finite, where there are channels."""
+    if axis is None:
+        return ""
+    others = tuple(d for d in range(x.ndim) if d != axis)
+    return f" in channel {int(np.argmax(~np.isfinite(x).all(axis=others)))}"
 
 
 def checked_axis(name: str, axis: Any) -> int | None:

@@ -21,23 +21,31 @@ SMALLEST_EXPONENT = -126
 _CHUNK = 1 << 16
 
 
-def extremes(x: Array, axis: int | None) -> tuple[Array, Array]:
+def extremes(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
     """Return the smallest and the largest element as float32, of each index along `axis`.
 
-    inf and -inf stand for no elements; a NaN gives a NaN or an infinity.
+    Of finite elements only, inf and -inf where there are none; and whether all are finite.
     """
-    word = x.view(np.int32 if x.dtype == F32 else np.int16)
-    others = None if axis is None else tuple(i for i in range(x.ndim) if i != axis)
-    key = _ordered(word)
-    infinity = 0x7F800000 if x.dtype == F32 else 0x7C00
-    lo = np.asarray(np.min(key, axis=others, initial=infinity))
-    hi = np.asarray(np.max(key, axis=others, initial=~infinity))
-    return tuple(_ordered(end).view(x.dtype).astype(F32) for end in (lo, hi))  # type: ignore[return-value]
+    if not x.size:
+        shape = () if axis is None else (x.shape[axis],)
+        return np.full(shape, np.inf, F32), np.full(shape, -np.inf, F32), True
+    from halfbyte.cpu import quantization as cpu
+
+    return cpu.ranges(x, axis)
 
 
-def _ordered(word: Array) -> Array:
-    """Bits of floats as integers of the same order; the other way round, too."""
-    return np.asarray(word ^ (word >> (8 * word.itemsize - 1) & np.iinfo(word.dtype).max))
+def joined(lo: Array, hi: Array, other_lo: Array, other_hi: Array) -> tuple[Array, Array]:
+    """Return the smaller of each two minima and the larger of each two maxima."""
+    # Not as floats: where the process flushes subnormals, NumPy would.
+    low = np.asarray(np.minimum(_ordered(lo), _ordered(other_lo)))
+    high = np.asarray(np.maximum(_ordered(hi), _ordered(other_hi)))
+    return _ordered(low).view(F32), _ordered(high).view(F32)
+
+
+def _ordered(x: Array) -> Array:
+    """Bits of float32 as integers of the same order; the other way round, too."""
+    word = x.view(np.int32)
+    return np.asarray(word ^ (word >> 31 & 0x7FFFFFFF))
 
 
 def scale_zero_point(

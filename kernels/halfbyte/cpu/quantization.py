@@ -173,6 +173,13 @@ def scales_of_ranges(lo: Array, hi: Array, scheme: Scheme) -> tuple[Array, Array
     return scale, zero_point
 
 
+def moved_extremes(extremes: Array, latest: Array, momentum: Array) -> Array:
+    """Rule 11: extremes after a part of the way, momentum of shape (1,), to the latest ones."""
+    result = extremes.copy()
+    scales.move_extremes(result.reshape(-1), latest.reshape(-1), momentum)
+    return result
+
+
 def best_scales(x: Array, scale: Array, zero_point: Array, scheme: Scheme) -> Array:
     """The candidates of rule 4 with the smallest squared errors."""
     kernel = scales.errors_of_candidates

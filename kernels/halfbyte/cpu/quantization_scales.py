@@ -230,6 +230,20 @@ def scales_of_ranges(isa, lo, hi, scale, zero_point, symmetric, qmin, qmax):
     leave_default_rounding(before)
 
 
+@kernel(f32_1d, f32_1d, f32_1d)
+def move_extremes(isa, extremes, latest, momentum):
+    """Rule 11, in place: extremes go a part of the way, momentum[0], to the latest ones."""
+    before = enter_default_rounding()
+    for i in range(extremes.size):
+        way = latest[i] - extremes[i]
+        if abs(way) < np.float32(np.inf):
+            extremes[i] += momentum[0] * way
+        else:
+            left = (np.float32(1) - momentum[0]) * extremes[i]
+            extremes[i] = left + momentum[0] * latest[i]
+    leave_default_rounding(before)
+
+
 @kernel(f64_2d, f64_1d)
 def add_parts(isa, parts, total):
     """Sums of sums, in the order of the parts."""
