@@ -9,16 +9,31 @@ import children
 import halfbyte
 
 PUBLIC = (
+    "HistogramObserver",
+    "Int4Array",
+    "MinMaxObserver",
+    "MovingAverageObserver",
     "PackedMatrix",
+    "QuantizedTensor",
+    "dequantize",
+    "fake_quantize",
+    "fake_quantize_backward",
+    "formats",
     "gemm_f16",
     "get_num_threads",
     "linear",
     "prepack",
+    "quantize",
+    "requantize",
     "set_num_threads",
     "to_f16",
     "to_f32",
     "warm_up",
 )
+
+
+def test_nothing_else_is_public():
+    assert set(halfbyte.__all__) == set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -29,6 +44,11 @@ def test_name_is_public(name):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_has_a_docstring(name):
     assert getattr(halfbyte, name).__doc__
+
+
+@pytest.mark.parametrize("name", halfbyte.formats.__all__)
+def test_name_of_formats_has_a_docstring(name):
+    assert getattr(halfbyte.formats, name).__doc__
 
 
 @pytest.mark.parametrize("heavy", ["numba", "llvmlite", "cupy", "torch", "halfbyte_reference"])
