@@ -82,7 +82,7 @@ def test_mse_scale_does_not_depend_on_the_thread_count(channel, backend):
 @pytest.mark.parametrize("k", [4095, 4096, 4097, 4128, 8191, 12289, 32767, 32768, 32769, 150_001])
 @pytest.mark.parametrize(
     "channel",
-    [{}, {"axis": 0}, {"axis": 1}, {"group_size": 48}, {"group_size": 64}, {"group_size": 5000}],
+    [{}, {"axis": 0}, {"axis": 1}, *({"group_size": g} for g in (3, 48, 64, 5000, 20_001))],
     ids=str,
 )
 @both_bits

@@ -255,9 +255,11 @@ def left_of(first, options):
 
 @inlined
 def spans_of(per, count):
-    """Elements of a row with one scale, and how many are looked at before codes are made."""
+    """Elements of a row with one scale, and how many are looked at before codes are made: whole
+    spans, and whole bytes of 4-bit codes."""
     span = lesser(per, count)
-    return span, greater(1, REACH // span) * span
+    step = span * (1 + span % 2)
+    return span, greater(1, REACH // step) * step
 
 
 @inlined
