@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package as users meet it: its names, its version, and how little importing it loads."""
 
+import inspect
+import re
 from importlib import metadata, resources
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,40 @@ def test_public_name_has_a_docstring(name):
 @pytest.mark.parametrize("name", halfbyte.formats.__all__)
 def test_name_of_formats_has_a_docstring(name):
     assert getattr(halfbyte.formats, name).__doc__
+
+
+def table_of_readme():
+    """Each call in README's table of functions whose arguments it writes out: name, signature."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    table = text.split("| function | returns |")[1].split("\n\n")[0]
+    cells = [
+        re.split(r"(?<!\\)\|", line)[1] for line in table.splitlines() if line.startswith("| `")
+    ]
+    calls = re.findall(r"`([\w.]+)(\(.*?\))`", " ".join(cells))
+    return [(name, signature) for name, signature in calls if "..." not in signature]
+
+
+def named(name):
+    """What README calls by this name, which may be one of `formats` beside another."""
+    found = halfbyte
+    for part in name.split("."):
+        found = getattr(found, part, None) or getattr(halfbyte.formats, part)
+    return found
+
+
+@pytest.mark.parametrize(("name", "written"), table_of_readme())
+def test_readme_has_the_signature(name, written):
+    signature = inspect.signature(named(name))
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    text = str(inspect.Signature(bare)).replace("'", '"')
+    assert re.sub(r"<class \"numpy\.(\w+)\">", r"\1", text) == written
+
+
+def test_readme_has_every_public_name():
+    written = {name.rpartition(".")[2] for name, _ in table_of_readme()}
+    missing = {*PUBLIC, *halfbyte.formats.__all__} - {"formats"} - written
+    # Made by functions, or written with an ellipsis there.
+    assert missing == {"PackedMatrix", "fake_quantize_backward", "MatMulNBits", "OnnxTensors"}
 
 
 @pytest.mark.parametrize("heavy", ["numba", "llvmlite", "cupy", "torch", "halfbyte_reference"])

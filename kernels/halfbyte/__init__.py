@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FP16 kernels for NumPy arrays with the same bits everywhere."""
+"""FP16, INT8 and INT4 kernels for NumPy arrays with the same bits everywhere."""
 
 from halfbyte import formats
 from halfbyte.calibration import HistogramObserver, MinMaxObserver, MovingAverageObserver

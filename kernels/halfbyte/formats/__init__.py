@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other libraries' layouts of quantized arrays, to and from `QuantizedTensor`.
 
-Bytes are moved, values never change: what dequantizes to x before does so after. The layout is
-named in the call, never guessed, and what a layout cannot hold is a ValueError. Each file shows the
-bytes of one library.
+Bytes are moved, values never change: what dequantizes to x before does so after, unless
+`encode_ggml` is told to round scales. The layout is named in the call, never guessed, and what a
+layout cannot hold is a ValueError. Each file shows the bytes of one library.
 """
 
 from halfbyte.formats.ggml import decode_ggml, encode_ggml
