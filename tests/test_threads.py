@@ -15,6 +15,7 @@ from assertions import assert_same_bits, refuses
 from backends import threads
 from halfbyte.cpu import casts as casts_host
 from halfbyte.cpu import gemm_f16 as gemm_f16_host
+from halfbyte.cpu import threads as pool_host
 from halfbyte_reference import gemm_f16, to_f16
 from halfbyte_reference.inputs import floats, halves
 
@@ -134,6 +135,19 @@ def test_interpreter_exits_within_two_seconds(backend):
 def test_thread_count_is_what_was_set():
     with threads(3):
         assert halfbyte.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_more_tasks_than_threads_use_these_threads_only(count):
+    used = set()
+
+    def task():
+        used.add(threading.get_ident())
+        time.sleep(0.01)
+
+    with threads(count):
+        pool_host.run([task] * 12)
+    assert len(used) <= count
 
 
 def test_environment_sets_the_thread_count():

@@ -102,7 +102,8 @@ def run(tasks: Sequence[Callable[[], None]]) -> None:
         tasks[0]()
         return
     waiting, done = collections.deque(tasks), queue.SimpleQueue()
-    for _ in range(_ensure_workers(len(tasks) - 1)):
+    # There may be more tasks than threads: parts that sums are formed over.
+    for _ in range(_ensure_workers(min(len(tasks), get_num_threads()) - 1)):
         _jobs.put((waiting, done))
     errors, interrupt = [], None
     while len(errors) < len(tasks):
