@@ -15,6 +15,7 @@ from halfbyte_reference.calibration import (
 from halfbyte_reference.casts import to_f16, to_f32
 from halfbyte_reference.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte_reference.gemm_f16 import chain, epilogue, gemm_f16
+from halfbyte_reference.gemm_int import gemm_int, largest_difference, largest_k
 from halfbyte_reference.linear import linear
 from halfbyte_reference.philox import philox4x32, uniforms
 from halfbyte_reference.quantization import (
@@ -43,8 +44,11 @@ __all__ = [
     "gelu",
     "gelu64",
     "gemm_f16",
+    "gemm_int",
     "inputs",
     "inputs_quantized",
+    "largest_difference",
+    "largest_k",
     "linear",
     "mse_candidates",
     "mse_errors",

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded codes, accumulators and scales, and data that hugs the edges between codes."""
+"""Seeded and extreme codes, accumulators, scales, and data that hugs the edges between codes."""
 
 import numpy as np
 
 from halfbyte_reference.scales import code_range
+
+SATURATING_PAIR = ((211, 171), (71, 107))
+"""Two uint8 and two int8 codes: 211 * 71 + 171 * 107 = 33278 is no int16.
+
+Instructions that add two products to an int16 (pmaddubsw, and vpdpbusd when it is emulated by it)
+saturate at 32767, although each product fits.
+"""
 
 SCALE_KINDS = (
     "normal",  # around 1, full mantissas
@@ -29,6 +36,29 @@ def codes(shape, seed, bits=8, signed=True, narrow=False) -> np.ndarray:
     return np.where(rng.random(shape) < 0.25, special, drawn).astype(
         np.int8 if signed else np.uint8
     )
+
+
+def saturating(m, k, n) -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 a (m, k) and int8 b (k, n) of which every pair of products saturates int16.
+
+    It does whether a pair starts at an even or at an odd k.
+    """
+    a = np.resize(np.uint8(SATURATING_PAIR[0]), k)
+    b = np.resize(np.int8(SATURATING_PAIR[1]), k)
+    return np.tile(a, (m, 1)), np.tile(b[:, None], (1, n))
+
+
+def extreme_codes(shape, bits=8, signed=True, shifted=False, up=True) -> tuple[np.ndarray, int]:
+    """Return codes as far from their zero point as any can be, all the same, and that zero point.
+
+    shifted: the zero point is the other end of the range, and `up` says which end the codes are.
+    Else it is 0 and the codes are the one farthest from it: the smallest when signed.
+    """
+    qmin, qmax = code_range(bits, signed, False)
+    code, zero_point = (qmax, qmin) if up else (qmin, qmax)
+    if not shifted:
+        code, zero_point = (qmin if signed else qmax), 0
+    return np.full(shape, code, np.int8 if signed else np.uint8), zero_point
 
 
 def accumulators(shape, seed) -> np.ndarray:
