@@ -17,6 +17,7 @@ from halfbyte_reference.fake_quantization import fake_quantize, fake_quantize_ba
 from halfbyte_reference.gemm_f16 import chain, epilogue, gemm_f16
 from halfbyte_reference.gemm_int import gemm_int, largest_difference, largest_k
 from halfbyte_reference.linear import linear
+from halfbyte_reference.linear_int import linear_int
 from halfbyte_reference.philox import philox4x32, uniforms
 from halfbyte_reference.quantization import (
     Quantized,
@@ -50,6 +51,7 @@ __all__ = [
     "largest_difference",
     "largest_k",
     "linear",
+    "linear_int",
     "mse_candidates",
     "mse_errors",
     "pack_nibbles",

@@ -83,6 +83,36 @@ def gemm_tensor_core(magnitude: np.ndarray, k: int, splits: int = 1) -> np.ndarr
     return gamma(k + splits, U_TENSOR_CORE) * magnitude
 
 
+def weight_only_tensor_core(x, differences, scale, group_size=None, splits=1):
+    """Return the FP64 value of a weight-only layer's sums and their bound on tensor cores.
+
+    x is (m, k) float16; differences (n, k) are q - z; scale is (n, groups) with group_size, else ()
+    or (n,). With M_g = (|x||q - z|)_g and E_g its tensor-core bound, each of G groups lies within
+    E_g, is at most M_g + E_g, and is multiplied by its scale s_g and added to the others, which
+    rounds G times where G + 1 are allowed, and underflows by 2^-150 at most:
+
+        sum s_g E_g + gamma_(G+1) sum s_g (M_g + E_g) + G 2^-150, gamma of u = 2^-24
+
+    No product and no sum may reach FLT_MAX.
+    """
+    k = x.shape[1]
+    x, differences = np.asarray(x, np.float64), np.asarray(differences, np.float64)
+    scale = np.asarray(scale, np.float64)
+    starts = [0] if group_size is None else range(0, k, group_size)
+    size = k if group_size is None else group_size
+    value, off, largest = (np.zeros((x.shape[0], differences.shape[0])) for _ in range(3))
+    for g, start in enumerate(starts):
+        part_x, part_w = x[:, start : start + size], differences[:, start : start + size]
+        own = scale if group_size is None else scale[:, g]
+        of_group = magnitude(part_x, part_w.T)
+        error = gemm_tensor_core(of_group, part_x.shape[1], splits)
+        value += own * (part_x @ part_w.T)
+        off += own * error
+        largest += own * (of_group + error)
+    groups = len(starts)
+    return value, off + gamma(groups + 1, U32) * largest + groups * 2.0**-150
+
+
 def activation_error(x: np.ndarray) -> np.ndarray:
     """Bound gelu and silu of an FP32 number x against their exact values.
 
@@ -124,6 +154,11 @@ def epilogue(
         term = beta * np.asarray(c, np.float64)
         value = value + term
         bound = _rounded(value, bound + U32 * np.abs(term) + 2.0**-150)
+    return layer_epilogue(value, bound, bias=bias, activation=activation, out_dtype=out_dtype)
+
+
+def layer_epilogue(value, bound, *, bias=None, activation=None, out_dtype=None) -> Bounded:
+    """Propagate |y - value| <= bound through the steps that end a layer, as `epilogue` does."""
     if bias is not None:
         value = value + np.asarray(bias, np.float64)
         bound = _rounded(value, bound)
