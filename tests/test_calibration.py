@@ -211,6 +211,15 @@ def test_average_moves_across_more_than_the_largest_number():
     assert observer.scale_zero_point()[0] == 1
 
 
+def test_average_that_a_rounding_takes_too_far_is_finite():
+    top = np.finfo(np.float32).max
+    observer = halfbyte.MovingAverageObserver(momentum=1)
+    observer.update(np.float32([-3 * 2.0**103]))
+    observer.update(np.float32([-top]))
+    # -top + 3 * 2^103 is a tie and becomes -top + 2 * 2^103, from which the sum overflows.
+    assert_same_bits(observer.scale_zero_point()[0], np.asarray(top / np.float32(127)))
+
+
 # ---------------------------------------------------------------------- with the rest
 
 

@@ -58,7 +58,8 @@ class MovingAverageObserver(Observer):
     """Scales from extremes that move a part of the way to those of each update.
 
     The first update that has elements sets the extremes; then ``lo += momentum * (min - lo)``, and
-    hi likewise, in float32. Updates without elements move nothing.
+    hi likewise, in float32; where that overflows, ``lo = (1 - momentum) * lo + momentum * min``.
+    Updates without elements move nothing.
 
     Parameters
     ----------

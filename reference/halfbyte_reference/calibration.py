@@ -67,8 +67,9 @@ class MovingAverageObserver:
     def _moved(self, old, new):
         m = self.momentum
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            far = (np.float32(1) - m) * old + m * new
-            return np.where(np.isfinite(new - old), old + m * (new - old), far)
+            moved = old + m * (new - old)
+            # Where the difference overflows, or is rounded so that the sum does.
+            return np.where(np.isfinite(moved), moved, (np.float32(1) - m) * old + m * new)
 
     def scale_zero_point(self, bits: int = 8, symmetric: bool = True):
         """Return scale and zero point (None when symmetric) of signed codes."""

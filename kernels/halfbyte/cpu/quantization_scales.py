@@ -3,7 +3,18 @@
 
 import numpy as np
 
-from halfbyte.cpu.compile import Kernel, f32_1d, f64_1d, f64_2d, i64, i64_1d, inlined, inner, kernel
+from halfbyte.cpu.compile import (
+    Kernel,
+    f32_1d,
+    f32_2d,
+    f64_1d,
+    f64_2d,
+    i64,
+    i64_1d,
+    inlined,
+    inner,
+    kernel,
+)
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
     CANDIDATE_BYTES,
@@ -214,6 +225,17 @@ def range_rows(isa, addresses, strides, shape, index, count, rows, options, scra
 extremes_of_rows = Kernel(range_rows, ROWS)
 
 
+@kernel(f32_2d, f32_2d, f32_1d, f32_1d)
+def join_extremes(isa, los, his, lo, hi):
+    """The least of each column of minima, the greatest of each of maxima."""
+    before = enter_default_rounding()
+    for i in range(lo.size):
+        lo[i], hi[i] = los[0, i], his[0, i]
+        for part in range(1, los.shape[0]):
+            lo[i], hi[i] = lesser(los[part, i], lo[i]), greater(his[part, i], hi[i])
+    leave_default_rounding(before)
+
+
 @kernel(f32_1d, f32_1d, f32_1d, f32_1d, i64, i64, i64)
 def scales_of_ranges(isa, lo, hi, scale, zero_point, symmetric, qmin, qmax):
     """Rule 4 for extremes; zero joins in."""
@@ -235,12 +257,11 @@ def move_extremes(isa, extremes, latest, momentum):
     """Rule 11, in place: extremes go a part of the way, momentum[0], to the latest ones."""
     before = enter_default_rounding()
     for i in range(extremes.size):
-        way = latest[i] - extremes[i]
-        if abs(way) < np.float32(np.inf):
-            extremes[i] += momentum[0] * way
-        else:
+        moved = extremes[i] + momentum[0] * (latest[i] - extremes[i])
+        if not abs(moved) < np.float32(np.inf):  # may just be a rounding too far
             left = (np.float32(1) - momentum[0]) * extremes[i]
-            extremes[i] = left + momentum[0] * latest[i]
+            moved = left + momentum[0] * latest[i]
+        extremes[i] = moved
     leave_default_rounding(before)
 
 
