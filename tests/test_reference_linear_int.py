@@ -118,6 +118,24 @@ def test_scale_of_the_row_comes_first_unless_grouped():
     assert (plain != one_group).any()
 
 
+@every_form
+@given(data=st.data())
+def test_layer_of_no_inputs_is_its_bias(x_form, data):
+    case = data.draw(cases(x_form, k=st.just(0)))
+    bias = np.float32(0) if case.bias is None else np.float32(case.bias)
+    want = bias if case.activation is None else reference.relu(bias)
+    assert_same_bits(case.called(), np.zeros((case.m, case.n), np.float32) + want)
+
+
+@pytest.mark.parametrize(("group_size", "zero"), [(None, -0.0), (1, 0.0)])
+def test_groups_are_added_to_plus_zero(group_size, zero):
+    # Half of the smallest subnormal, negated, is a zero of either sign.
+    x, w = np.float16([[2.0**-1]]), np.int8([[-1]])
+    scale = np.full((1, 1) if group_size else (), 2.0**-149, np.float32)
+    got = reference.linear_int(x, w, scale, group_size=group_size, x_bits=16)
+    assert_same_bits(got, np.float32([[zero]]))
+
+
 @given(m=small_sizes, k=small_sizes, n=small_sizes, seed=seeds, kind=kinds)
 def test_weight_only_with_a_scale_of_one_is_the_layer_of_halves(m, k, n, seed, kind):
     x, w, bias = floats((m, k), [seed, 0], kind), codes((n, k), [seed, 1]), floats(n, [seed, 2])
