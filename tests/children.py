@@ -121,6 +121,9 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
     near = inputs_quantized.near_ties(np.broadcast_to(scale, x.shape), 4)
     # Scales from data around 2^-126, below which they become 1.
     small = x * np.exp2(np.linspace(-140, -110, 300))[:, None].astype(np.float32)
+    # Extremes that two threads find: the least in the first half, or in the other.
+    two_parts = np.zeros(2**18, np.float32)
+    two_parts[[0, 1, -1]] = 2.0**-117, -(2.0**-127), -(2.0**-130)
     ones = {"axis": 1, "scale": scale}
 
     def codes(q):
@@ -157,6 +160,8 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
         "data": quantization(x),
         "rows": quantization(small, axis=0),
         "affine rows": quantization(small, axis=0, symmetric=False),
+        "two parts": quantization(two_parts, symmetric=False),
+        "two parts the other way round": quantization(two_parts[::-1], symmetric=False),
         "groups": quantization(small, group_size=32, bits=3),
         "mse": unchanged(lambda: codes(backend.quantize(small, axis=0, bits=3, method="mse"))),
         "subnormal scales": quantization(near, **ones),

@@ -148,12 +148,12 @@ def ranges(x: Array, axis: int | None) -> tuple[Array, Array, bool]:
     lo, hi = padded(np.inf, count), padded(-np.inf, count)
     place = layout(_operands_of_ranges(x, axis, lo, hi), x.shape, keep_last=False, fold=False)
     parts = parts_for_threads(place) if x.size > 16 * count else 1
-    own = [(lo.copy(), hi.copy()) for _ in range(parts)]
-    operands = [_operands_of_ranges(x, axis, *both) for both in own]
+    los, his = np.repeat(lo[None], parts, axis=0), np.repeat(hi[None], parts, axis=0)
+    operands = [_operands_of_ranges(x, axis, *both) for both in zip(los, his, strict=True)]
     options = {rows.SIZE: x.itemsize}
     finite = launch(scales.extremes_of_rows, place, operands, options, parts=parts)
-    lo = np.minimum.reduce([part[0][:count] for part in own])
-    hi = np.maximum.reduce([part[1][:count] for part in own])
+    lo, hi = lo[:count], hi[:count]
+    scales.join_extremes(los, his, lo, hi)
     shape = () if axis is None else (count,)
     return lo.reshape(shape), hi.reshape(shape), finite
 
