@@ -226,7 +226,7 @@ def test_unknown_rounding(name, backend):
 
 
 @pytest.mark.parametrize("argument", ["method", "rounding"])
-@pytest.mark.parametrize("value", [None, 1, ["mse"]], ids=repr)
+@pytest.mark.parametrize("value", [None, 1, ["mse"], np.ones(2)], ids=repr)
 def test_name_that_is_no_text(argument, value, backend):
     with refuses(TypeError, "quantize", argument, type(value).__name__):
         backend.quantize(X, **{argument: value})

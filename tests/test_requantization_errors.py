@@ -160,6 +160,11 @@ def test_bias_of_another_dtype(dtype, backend):
         call(backend, "requantize", bias=np.zeros(5, dtype))
 
 
+def test_bias_beyond_every_float(backend):
+    with refuses(ValueError, "requantize", "bias"):
+        call(backend, "requantize", bias=10**400)
+
+
 @pytest.mark.parametrize("bias", ["1", [1.0] * 5, 1j], ids=repr)
 def test_bias_that_is_no_array(bias, backend):
     with refuses(TypeError, "requantize", "bias", type(bias).__name__):

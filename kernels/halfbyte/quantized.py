@@ -134,7 +134,7 @@ def check_signed(function: str, signed: Any) -> bool:
 
 def check_choice(function: str, name: str, choice: Any, choices: tuple[str | None, ...]) -> None:
     """Raise unless the argument is one of these words (or None)."""
-    if choice not in choices and not isinstance(choice, str):
+    if not isinstance(choice, str) and not (choice is None and None in choices):
         msg = f"{function}: {name} is a {_kind(choice)}; need one of {choices}"
         raise TypeError(msg)
     if choice not in choices:
