@@ -14,7 +14,7 @@ from halfbyte.cpu import (
     isa,
     quantization_fake,
     quantization_kernel,
-    quantization_scales,
+    quantization_errors,
     quantization_values,
 )
 
@@ -98,7 +98,7 @@ def machine_code(kernel, chosen):
     [
         quantization_fake.fake,
         quantization_kernel.quantize_bytes,
-        quantization_scales.errors_of_candidates,
+        quantization_errors.errors_of_candidates,
         quantization_values.requantize,
     ],
     ids=["fake", "quantize_bytes", "errors_of_candidates", "requantize"],

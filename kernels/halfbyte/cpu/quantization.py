@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from halfbyte.cpu import blocking
+from halfbyte.cpu import quantization_errors as errors
 from halfbyte.cpu import quantization_fake as fake
 from halfbyte.cpu import quantization_kernel as codes
 from halfbyte.cpu import quantization_rows as rows
@@ -125,8 +126,10 @@ def _code(operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: 
     kernel = codes.quantize_nibbles if scheme.bits == 4 else codes.quantize_bytes
     options = {**scheme.options, **steps, rows.SIZE: operands[0].form.size}
     if seed is not None:
-        options |= {rows.STOCHASTIC: 1, rows.SEED: seed - (seed >> 63 << 64)}
-    return launch(kernel, place, operands, options, parts=parts_for_threads(place))
+        options[rows.STOCHASTIC] = 1
+    number = 0 if seed is None else seed - (seed >> 63 << 64)  # as a signed integer
+    parts = parts_for_threads(place)
+    return launch(kernel, place, operands, options, parts=parts, seed=number)
 
 
 def _layout_of_codes(operands: list[Operand], scheme: Scheme) -> Layout:
@@ -182,15 +185,15 @@ def moved_extremes(extremes: Array, latest: Array, momentum: Array) -> Array:
 
 def best_scales(x: Array, scale: Array, zero_point: Array, scheme: Scheme) -> Array:
     """The candidates of rule 4 with the smallest squared errors."""
-    kernel = scales.errors_of_candidates
+    kernel = errors.errors_of_candidates
     best = np.empty(scale.shape, np.int64)
     for (part,), of_scales, its_scheme in _pieces([x], scheme):
         operands = [elements(part), elements(part)]
         s, z = scale[of_scales], zero_point[of_scales]
-        errors = _sums(kernel, operands, s, z, [], part.shape, its_scheme, scales.CANDIDATES)
-        best[of_scales] = np.argmin(errors, axis=0)
+        sums = _sums(kernel, operands, s, z, [], part.shape, its_scheme, errors.CANDIDATES)
+        best[of_scales] = np.argmin(sums, axis=0)
     result = scale.copy()
-    scales.shrink_scales(result.reshape(-1), best.reshape(-1))
+    errors.shrink_scales(result.reshape(-1), best.reshape(-1))
     return result
 
 
@@ -280,7 +283,11 @@ def _sums(
     def operands(sums: Array) -> list[Operand]:
         return [*first, *both, channels(sums, shape, scheme.axis, grouped=grouped), *last]
 
-    place = layout(operands(np.empty(room)), shape, keep_last=grouped, group=scheme.group_size)
+    # In the order of x in memory, so that the sums do not depend on where results go.
+    order = len(first) + 3 if last else 0
+    place = layout(
+        operands(np.empty(room)), shape, keep_last=grouped, group=scheme.group_size, order=order
+    )
     # Parts of groups are groups; parts of anything else share channels.
     parts = parts_for_sums(place, candidates * scale.size)
     sums = np.zeros((1 if grouped else parts, candidates, *room))

@@ -159,22 +159,27 @@ def _follow_each_other(
 
 def layout(
     operands: list[Operand], shape: tuple[int, ...], *, keep_last: bool, group: int | None = None,
-    fold: bool = True,
+    fold: bool = True, order: int = 1,
 ) -> Layout:  # fmt: skip
-    """The same elements in the fewest dimensions, at least one, those of operand 1 widest first."""
-    return _layout(tuple(operand.form for operand in operands), shape, keep_last, group, fold)
+    """The same elements in the fewest dimensions, at least one.
+
+    The operand with the number `order` has its widest strides first.
+    """
+    forms = tuple(operand.form for operand in operands)
+    return _layout(forms, shape, keep_last, group, fold, order)
 
 
 @functools.lru_cache(_KEPT)
 def _layout(
-    forms: tuple[Form, ...], shape: tuple[int, ...], keep_last: bool, group: int | None, fold: bool
-) -> Layout:
+    forms: tuple[Form, ...], shape: tuple[int, ...], keep_last: bool, group: int | None, fold: bool,
+    order: int,
+) -> Layout:  # fmt: skip
     dimensions = [
         (size, *strides)
         for size, *strides in zip(shape, *(form.strides for form in forms), strict=True)
     ]
     last = [dimensions.pop()] if keep_last else []
-    dimensions = sorted((d for d in dimensions if d[0] != 1), key=lambda d: -abs(d[2]))
+    dimensions = sorted((d for d in dimensions if d[0] != 1), key=lambda d: -abs(d[1 + order]))
     merged: list[tuple[int, ...]] = []
     for size, *strides in dimensions:
         if merged and all(a == b * size for a, b in zip(merged[-1][1:], strides, strict=True)):
@@ -253,6 +258,7 @@ def launch(
     options: dict[int, int],
     *,
     parts: int,
+    seed: int = 0,
 ) -> bool:
     """Run a kernel over all rows. Returns whether what it looked at was finite.
 
@@ -264,6 +270,7 @@ def launch(
         addresses = np.array([operand.address for operand in own], np.int64)  # type: ignore[union-attr]
         addresses += task.offsets
         values = task.options.copy()
+        values[rows.SEED] = seed
         filled.append(values)
         calls.append(
             functools.partial(

@@ -5,6 +5,7 @@ from halfbyte.cpu import (
     casts_kernel,
     gemm_f16,
     isa,
+    quantization_errors,
     quantization_fake,
     quantization_kernel,
     quantization_scales,
@@ -15,6 +16,7 @@ from halfbyte.cpu.compile import Kernel
 MODULES = (
     casts_kernel,
     gemm_f16,
+    quantization_errors,
     quantization_fake,
     quantization_kernel,
     quantization_scales,
