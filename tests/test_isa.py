@@ -12,9 +12,9 @@ from numba.core import types
 import children
 from halfbyte.cpu import (
     isa,
+    quantization_errors,
     quantization_fake,
     quantization_kernel,
-    quantization_errors,
     quantization_values,
 )
 
