@@ -80,7 +80,8 @@ def _quantizations(results: Sequence[Result]) -> list[str]:
         "",
         "Bytes read and written a second; what part that is of what memory allows (the rates of a",
         "loop that only reads and of one that only writes); how many times what np.copyto moves;",
-        "how many times as fast as numpy, torch's own function and a chain of torch's operations:",
+        "how many times as fast as numpy, torch's own function and a chain of torch's operations.",
+        "check_finite=True reads x twice, so that an error changes nothing; both readings count:",
         "",
         *markdown_table(head, body),
     ]
