@@ -31,3 +31,28 @@ def backend(request):
 def torch():
     """PyTorch, as a second oracle and as a library with __dlpack__."""
     return pytest.importorskip("torch", reason="torch is not installed")
+
+
+@pytest.fixture(scope="session")
+def onnx():
+    """ONNX, whose operators ours are, with its reference evaluator."""
+    pytest.importorskip("onnx.reference", reason="onnx is not installed")
+    return pytest.importorskip("onnx", reason="onnx is not installed")
+
+
+@pytest.fixture(scope="session")
+def onnxruntime():
+    """onnxruntime, which defines MatMulNBits."""
+    return pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+
+@pytest.fixture(scope="session")
+def gguf():
+    """The formats of ggml, read, written and quantized in NumPy."""
+    return pytest.importorskip("gguf", reason="gguf is not installed")
+
+
+@pytest.fixture(scope="session")
+def ml_dtypes():
+    """Where NumPy's 4-bit integers come from."""
+    return pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")

@@ -43,8 +43,8 @@ def test_operand_of_swapped_bytes(function, argument, backend):
 
 
 @slots
-def test_bfloat16_operand(function, argument, backend):
-    bfloat16 = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed").bfloat16
+def test_bfloat16_operand(function, argument, backend, ml_dtypes):
+    bfloat16 = ml_dtypes.bfloat16
     with refuses(TypeError, function, argument, "bfloat16", "float16"):
         call(backend, function, **{argument: OPERANDS[function][argument].astype(bfloat16)})
 

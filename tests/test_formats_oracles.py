@@ -25,26 +25,6 @@ kinds = pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
 blocks = st.tuples(st.integers(1, 3), st.integers(1, 4))
 
 
-@pytest.fixture(scope="module")
-def gguf():
-    """Return GGUF's package, which quantizes in NumPy."""
-    return pytest.importorskip("gguf", reason="gguf is not installed")
-
-
-@pytest.fixture(scope="module")
-def onnx():
-    """Return ONNX, with its reference evaluator."""
-    package = pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnx.reference", reason="onnx.reference cannot be imported")
-    return package
-
-
-@pytest.fixture(scope="module")
-def onnxruntime():
-    """Return onnxruntime."""
-    return pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-
 # ----------------------------------------------------------------------------------- ggml
 
 
@@ -207,16 +187,14 @@ def test_weights_of_onnxruntimes_quantizer_are_read_with_their_negative_scales()
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
-def test_onnx_packs_ml_dtypes_integers_to_the_bytes_of_an_int4_array(signed, onnx):
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+def test_onnx_packs_ml_dtypes_integers_to_the_bytes_of_an_int4_array(signed, onnx, ml_dtypes):
     x = codes((4, 6), 1, 4, signed).astype(ml_dtypes.int4 if signed else ml_dtypes.uint4)
     raw = onnx.numpy_helper.from_array(x, "x").raw_data
     assert raw == Int4Array.pack(x, signed).packed.tobytes()
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
-def test_ml_dtypes_values_are_those_of_a_quantized_tensor(signed):
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+def test_ml_dtypes_values_are_those_of_a_quantized_tensor(signed, ml_dtypes):
     x = codes((3, 5), 1, 4, signed).astype(ml_dtypes.int4 if signed else ml_dtypes.uint4)
     q = QuantizedTensor(x, 1.0, 0, bits=4, signed=signed)
     assert_same_bits(value(q), x.astype(np.float32))

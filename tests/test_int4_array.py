@@ -63,16 +63,14 @@ def test_bytes_are_held_without_a_copy():
 
 
 @signs
-def test_ml_dtypes_integers_pack_as_their_values(signed):
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+def test_ml_dtypes_integers_pack_as_their_values(signed, ml_dtypes):
     values = np.arange(*((-8, 8) if signed else (0, 16)))
     x = Int4Array.pack(values.astype(ml_dtypes.int4 if signed else ml_dtypes.uint4), signed)
     assert x == Int4Array.pack(values.astype(np.int8), signed)
 
 
 @signs
-def test_ml_dtypes_integers_of_the_other_sign_are_refused(signed):
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+def test_ml_dtypes_integers_of_the_other_sign_are_refused(signed, ml_dtypes):
     values = np.zeros(3, ml_dtypes.uint4 if signed else ml_dtypes.int4)
     with refuses(TypeError, "Int4Array.pack", "values", str(values.dtype), f"signed={not signed}"):
         Int4Array.pack(values, signed)

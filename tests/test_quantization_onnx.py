@@ -64,12 +64,6 @@ NODE_TESTS_THAT_ARE_NOT_OURS = (
 
 
 @pytest.fixture(scope="session")
-def onnx():
-    """ONNX, whose operators ours are."""
-    return pytest.importorskip("onnx", reason="onnx is not installed")
-
-
-@pytest.fixture(scope="session")
 def node_tests(onnx):
     """ONNX's own tests of the operators in TRANSLATIONS, by name."""
     from onnx.backend.test.loader import load_model_tests

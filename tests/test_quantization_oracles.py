@@ -17,24 +17,6 @@ from quantized_cases import RANGES, every_bits, lengths
 from strategies import seeds
 
 
-@pytest.fixture(scope="session")
-def onnx():
-    """ONNX, for its packed tensors."""
-    return pytest.importorskip("onnx", reason="onnx is not installed")
-
-
-@pytest.fixture(scope="session")
-def ml_dtypes():
-    """Where NumPy's 4-bit integers come from."""
-    return pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
-
-
-@pytest.fixture(scope="session")
-def gguf():
-    """The formats of ggml, in NumPy."""
-    return pytest.importorskip("gguf", reason="gguf is not installed")
-
-
 # ---- ml_dtypes and ONNX's packed tensors -------------------------------------------------------
 @pytest.mark.parametrize("signed", [True, False])
 @given(n=lengths.filter(bool), seed=seeds)

@@ -80,6 +80,7 @@ def test_gradients_are_those_of_the_scalar_formula(seed, kind, bits, ends):
         size[j] += abs(term)
     assert_same_bits(dx, want)
     assert dscale.tolist() == [float(value) for value in total]
+    # Two roundings of three exact products' sum, and one here: at most 3 * 2^-53 of it.
     assert magnitude == pytest.approx([float(value) for value in size], rel=2.0**-50)
 
 

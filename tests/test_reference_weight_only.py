@@ -67,4 +67,5 @@ def test_weight_only_bound_is_the_formula():
     terms = 0.5 * (3 + e[0]) + 4 * (3 + e[1])
     want = 0.5 * e[0] + 4 * e[1] + bounds.gamma(3, 2.0**-24) * terms + 2 * 2.0**-150
     assert value == [[0.5 * -1 + 4 * -3]]
+    # The same positive terms in another order: about four roundings of 2^-53 on either side.
     assert bound == pytest.approx(want, rel=2.0**-50)

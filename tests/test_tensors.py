@@ -171,8 +171,7 @@ def test_zero_point_of_any_integer_dtype_becomes_int32(dtype):
 
 
 @signs
-def test_int4_arrays_and_bytes_and_ml_dtypes_make_equal_tensors(signed):
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+def test_int4_arrays_and_bytes_and_ml_dtypes_make_equal_tensors(signed, ml_dtypes):
     values = codes((3, 5), 1, 4, signed)
     made = [
         QuantizedTensor(x, 0.5, 1, bits=4, signed=signed, shape=(3, 5))

@@ -6,7 +6,8 @@ from halfbyte.calibration import HistogramObserver, MinMaxObserver, MovingAverag
 from halfbyte.casts import to_f16, to_f32
 from halfbyte.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte.gemm import gemm_f16, linear, prepack
-from halfbyte.quantization import dequantize, quantize, requantize
+from halfbyte.quantization import dequantize, quantize
+from halfbyte.requantization import requantize
 from halfbyte.runtime import get_num_threads, set_num_threads, warm_up
 from halfbyte.tensors import Int4Array, PackedMatrix, QuantizedTensor
 

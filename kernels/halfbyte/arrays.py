@@ -20,7 +20,7 @@ _DLPACK_CPU = 1
 # Arguments that may be None.
 _OPTIONAL = ("c", "bias", "out")
 # Subclasses whose elements or indexing mean something else than an array's.
-_REFUSED = (np.ma.MaskedArray, np.matrix)
+REFUSED = (np.ma.MaskedArray, np.matrix)
 
 
 def require_dtype(
@@ -84,9 +84,9 @@ def through_numpy(
     for name, x in arrays.items():
         if x is None and name in _OPTIONAL:
             continue
-        seen[name], libraries[name] = _as_numpy(function, name, x)
+        seen[name], libraries[name] = as_numpy(function, name, x)
     if len({id(library) for library in libraries.values()}) > 1:
-        kinds = ", ".join(f"{name} is a {_kind(arrays[name])}" for name in libraries)
+        kinds = ", ".join(f"{name} is a {kind_of(arrays[name])}" for name in libraries)
         msg = f"{function}: {kinds}; need arrays of one library"
         raise TypeError(msg)
     library = next(iter(libraries.values()))
@@ -100,14 +100,15 @@ def through_numpy(
     return result if library is np or not is_numpy(result) else library.from_dlpack(result)
 
 
-def _kind(x: object) -> str:
+def kind_of(x: object) -> str:
+    """Name the type of an argument, for an error's text."""
     typ = type(x)
     return typ.__name__ if typ.__module__ == "builtins" else f"{typ.__module__}.{typ.__name__}"
 
 
-def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
+def as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
     """View of x as a plain NumPy array, and the namespace of x's library."""
-    if isinstance(x, np.ndarray) and not isinstance(x, _REFUSED):
+    if isinstance(x, np.ndarray) and not isinstance(x, REFUSED):
         return x.view(np.ndarray), np
     if not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__"):
         from array_api_compat import array_namespace
@@ -117,12 +118,14 @@ def _as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
             if device == _DLPACK_CPU:
                 return np.from_dlpack(x), array_namespace(x)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            msg = f"{function}: {name} is a {_kind(x)} with dtype {getattr(x, 'dtype', None)} that "
+            msg = (
+                f"{function}: {name} is a {kind_of(x)} with dtype {getattr(x, 'dtype', None)} that "
+            )
             msg += f"NumPy cannot view: {error}; need float16 or float32 values in plain memory"
             raise TypeError(msg) from error
-        msg = f"{function}: {name} is a {_kind(x)} on a device; need an array in the CPU's memory"
+        msg = f"{function}: {name} is a {kind_of(x)} on a device; need an array in the CPU's memory"
         raise TypeError(msg)
-    msg = f"{function}: {name} is a {_kind(x)}; need a NumPy array, or one with __dlpack__"
+    msg = f"{function}: {name} is a {kind_of(x)}; need a NumPy array, or one with __dlpack__"
     raise TypeError(msg)
 
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F32, Array, _kind, single_bits
+from halfbyte.arrays import F32, Array, kind_of, single_bits
 from halfbyte.observer import Observer, checked_axis, checked_real
 
 _METHODS = ("mse", "percentile")
@@ -112,7 +112,7 @@ class HistogramObserver(Observer):
     def __init__(self, method: str = "mse", percentile: float = 99.99) -> None:
         name = "HistogramObserver"
         if not isinstance(method, str):
-            msg = f"{name}: method is a {_kind(method)}; need 'mse' or 'percentile'"
+            msg = f"{name}: method is a {kind_of(method)}; need 'mse' or 'percentile'"
             raise TypeError(msg)
         if method not in _METHODS:
             msg = f"{name}: method is {method!r}; need 'mse' or 'percentile'"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F16, F32, Array, _kind, exact_float, require_dtype
+from halfbyte.arrays import F16, F32, Array, exact_float, kind_of, require_dtype
 from halfbyte.quantized import check_axis, check_bits, check_flag, is_integer
 from halfbyte.tensors import library
 
@@ -43,7 +43,7 @@ class Observer:
         require_dtype(name, "x", seen, (F32, F16))
         axis = check_axis(name, self.axis, seen.ndim)
         if self._library not in (None, home.__name__):
-            msg = f"{name}: x is a {_kind(x)} and earlier ones were of {self._library}"
+            msg = f"{name}: x is a {kind_of(x)} and earlier ones were of {self._library}"
             msg += "; need arrays of one library"
             raise TypeError(msg)
         count = None if axis is None else seen.shape[axis]
@@ -108,7 +108,7 @@ class Observer:
     def _check_merge(self, other: Any) -> None:
         name = f"{type(self).__name__}.merge"
         if type(other) is not type(self):
-            msg = f"{name}: other is a {_kind(other)}; need a {type(self).__name__}"
+            msg = f"{name}: other is a {kind_of(other)}; need a {type(self).__name__}"
             raise TypeError(msg)
         if self._arguments() != other._arguments():
             msg = f"{name}: other is {other!r}; need one with {self._arguments()}"
@@ -147,7 +147,7 @@ def _first_bad(x: Array, axis: int | None) -> str:
 def checked_axis(name: str, axis: Any) -> int | None:
     """Return an axis, of arrays yet to come, as an int, or None."""
     if axis is not None and not is_integer(axis):
-        msg = f"{name}: axis is a {_kind(axis)}; need an integer or None"
+        msg = f"{name}: axis is a {kind_of(axis)}; need an integer or None"
         raise TypeError(msg)
     return None if axis is None else int(axis)
 
@@ -155,7 +155,7 @@ def checked_axis(name: str, axis: Any) -> int | None:
 def checked_real(name: str, argument: str, value: Any) -> float:
     """Return a real number as a float, an infinity where it is too large for one."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        msg = f"{name}: {argument} is a {_kind(value)}; need a real number"
+        msg = f"{name}: {argument} is a {kind_of(value)}; need a real number"
         raise TypeError(msg)
     try:
         return exact_float(value)

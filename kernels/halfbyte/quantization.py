@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers to codes and back: quantize, dequantize, requantize."""
+"""Numbers to codes and back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from halfbyte.arrays import (
     F16,
     F32,
     Array,
-    _kind,
     check_out,
+    kind_of,
     require_dtype,
-    single_bits,
 )
 from halfbyte.quantized import (
-    I8,
     I32,
     U8,
     check_axis,
@@ -35,7 +33,7 @@ from halfbyte.quantized import (
     values_shape,
 )
 from halfbyte.tensors import QuantizedTensor, library
-from halfbyte.tensors.arguments import out_view, views_of
+from halfbyte.tensors.arguments import checked_dtype, out_view, views_of
 
 
 def quantize(
@@ -211,11 +209,11 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     """
     name = "dequantize"
     if not isinstance(q, QuantizedTensor):
-        msg = f"{name}: q is a {_kind(q)}; need a QuantizedTensor"
+        msg = f"{name}: q is a {kind_of(q)}; need a QuantizedTensor"
         raise TypeError(msg)
     values, scale, zero_point = q._numpy()
     home = library.library_of(q.values)
-    wanted = _float_dtype(name, dtype, home)
+    wanted = checked_dtype(name, dtype, home, (F32, F16))
     if out is None:
         result = np.empty(q.shape, wanted)
         if values.shape == q.shape:
@@ -235,90 +233,11 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     return library.of(home, result) if out is None else out
 
 
-def requantize(
-    acc: Any,
-    scale: Any,
-    *,
-    zero_point: Any = None,
-    dtype: Any = np.int8,
-    bias: Any = None,
-    activation: str | None = None,
-    axis: int = -1,
-    out: Any = None,
-) -> Any:
-    """Turn int32 sums into codes: ``clip(rint(activation(acc * scale + bias)) + zero_point)``.
-
-    In float32, each step rounded, ties to even; over the full range of `dtype`. A NaN (of `bias`)
-    becomes the zero point.
-
-    Parameters
-    ----------
-    acc : int32 array
-        Any shape and strides.
-    scale : float32 array or float
-        Positive and finite, of shape () or (acc.shape[axis],): input scale * weight scale /
-        output scale.
-    zero_point : int or integer array, optional
-        In the range of `dtype`, of shape () or (acc.shape[axis],).
-    dtype : {int8, uint8}
-    bias : float32 array or float, optional
-        In steps of the output, of shape () or (acc.shape[axis],).
-    activation : {None, "relu"}
-    axis : int
-        The axis that scales, zero points and biases belong to.
-    out : array of acc.shape and `dtype`, optional
-        Any strides; shares no byte with `acc`.
-
-    Returns
-    -------
-    int8 or uint8 array, shape of acc
-        Bit-identical on every backend.
-
-    Raises
-    ------
-    TypeError
-        Another kind of argument, or another dtype.
-    ValueError
-        A wrong shape, a scale or zero point out of range.
-    """
-    name = "requantize"
-    seen, home = views_of(name, acc=acc, scale=scale, zero_point=zero_point, bias=bias, out=out)
-    acc, result = seen["acc"], seen["out"]
-    require_dtype(name, "acc", acc, (I32,))
-    wanted = _code_dtype(name, dtype, home)
-    check_choice(name, "activation", activation, (None, "relu"))
-    its_axis = _requantize_axis(name, axis, acc.ndim)
-    limits = np.iinfo(wanted)
-    channels = {}
-    for key, default in (("scale", None), ("zero_point", 0), ("bias", 0.0)):
-        value = default if seen[key] is None else seen[key]
-        shape = _channel_shape(name, key, value, acc.shape, its_axis)
-        if key == "scale":
-            value = check_scale(name, key, value, shape)
-        elif key == "zero_point":
-            value = check_zero_point(name, key, value, shape, int(limits.min), int(limits.max))
-        else:
-            value = _checked_bias(name, value)
-        channels[key] = value
-    if result is None:
-        result = np.empty_like(acc, wanted)
-    else:
-        require_dtype(name, "out", result, (wanted,))
-        inputs = [(k, v) for k, v in seen.items() if k != "out" and isinstance(v, np.ndarray)]
-        check_out(name, result, acc.shape, inputs)
-    if acc.size:
-        from halfbyte.cpu import quantization as cpu
-
-        s, z, b = (channels[key].astype(np.float32) for key in ("scale", "zero_point", "bias"))
-        cpu.requantize(acc, result, s, z, b, its_axis, relu=activation == "relu")
-    return library.of(home, result) if out is None else out
-
-
 def _checked_seed(name: str, rounding: str, seed: Any) -> int | None:
     """Return the seed where rounding is stochastic, else None."""
     if seed is not None:
         if not is_integer(seed):
-            msg = f"{name}: seed is a {_kind(seed)}; need an integer"
+            msg = f"{name}: seed is a {kind_of(seed)}; need an integer"
             raise TypeError(msg)
         if not 0 <= seed < 2**64:
             msg = f"{name}: seed is {seed}; need 0 <= seed < 2**64"
@@ -347,7 +266,7 @@ def _checked_out(
 ) -> tuple[Array, Array, Array | None]:
     """Return the parts of `out`, which has these (bits, axis, ...), as NumPy arrays."""
     if not isinstance(out, QuantizedTensor):
-        msg = f"{name}: out is a {_kind(out)}; need a QuantizedTensor"
+        msg = f"{name}: out is a {kind_of(out)}; need a QuantizedTensor"
         raise TypeError(msg)
     attributes = ("bits", "axis", "group_size", "signed", "shape")
     for attribute, value in zip(attributes, want, strict=True):
@@ -360,7 +279,7 @@ def _checked_out(
         msg = f"{name}: out {has} zero_point; need that, or {need}"
         raise ValueError(msg)
     if library.library_of(out.values) is not home:
-        msg = f"{name}: out holds a {_kind(out.values)}; need arrays of the library of x"
+        msg = f"{name}: out holds a {kind_of(out.values)}; need arrays of the library of x"
         raise TypeError(msg)
     return out._numpy()
 
@@ -389,59 +308,3 @@ def _first_bad(x: Array, axis: int | None, group_size: int | None) -> str:
     if group_size is not None:
         return f"in group {(*index[:-1], index[-1] // group_size)}"
     return f"at {index}"
-
-
-def _float_dtype(name: str, dtype: Any, home: Any) -> np.dtype[Any]:
-    for known in (F32, F16):
-        if dtype is getattr(home, known.name, known) or _is_dtype(dtype, known):
-            return known
-    msg = f"{name}: dtype is {dtype!r}; need float32 or float16"
-    raise TypeError(msg)
-
-
-def _code_dtype(name: str, dtype: Any, home: Any) -> np.dtype[Any]:
-    for known in (I8, U8):
-        if dtype is getattr(home, known.name, known) or _is_dtype(dtype, known):
-            return known
-    msg = f"{name}: dtype is {dtype!r}; need int8 or uint8"
-    raise TypeError(msg)
-
-
-def _is_dtype(dtype: Any, known: np.dtype[Any]) -> bool:
-    try:
-        return dtype is not None and np.dtype(dtype) == known
-    except TypeError:
-        return False
-
-
-def _requantize_axis(name: str, axis: Any, ndim: int) -> int | None:
-    """Return the axis; None for an array without dimensions, whose scale has the shape ()."""
-    return None if not ndim and is_integer(axis) and axis == -1 else check_axis(name, axis, ndim)
-
-
-def _channel_shape(
-    name: str, key: str, value: Any, shape: tuple[int, ...], axis: int | None
-) -> tuple[int, ...]:
-    """Return the value's shape, which is () or (shape[axis],)."""
-    got = value.shape if isinstance(value, np.ndarray) else ()
-    if got == () or (axis is not None and got == (shape[axis],)):
-        return got
-    need = "()" if axis is None else f"() or {(shape[axis],)}"
-    msg = f"{name}: {key} has shape {got}; need {need}"
-    raise ValueError(msg)
-
-
-def _checked_bias(name: str, bias: Any) -> Array:
-    if type(bias) in (float, int):
-        try:
-            bits = single_bits(float(bias))
-        except OverflowError:
-            msg = f"{name}: bias is {bias}; need a number that float64 can hold"
-            raise ValueError(msg) from None
-        return np.asarray(bits, np.uint32).view(F32)
-    if not isinstance(bias, (np.ndarray, np.float32)):
-        msg = f"{name}: bias is a {_kind(bias)}; need a float32 array or a Python float"
-        raise TypeError(msg)
-    array: Array = np.asarray(bias)
-    require_dtype(name, "bias", array, (F32,))
-    return array

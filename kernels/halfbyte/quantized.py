@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from halfbyte.arrays import (
-    _REFUSED,
     F32,
+    REFUSED,
     Array,
-    _kind,
     describe_dtype,
+    kind_of,
     require_dtype,
     single_bits,
 )
@@ -67,7 +67,7 @@ def is_integer(x: object) -> bool:
 def check_bits(function: str, bits: Any) -> int:
     """Return the width of a code as an int."""
     if not is_integer(bits):
-        msg = f"{function}: bits is a {_kind(bits)}; need 2, 3, 4 or 8"
+        msg = f"{function}: bits is a {kind_of(bits)}; need 2, 3, 4 or 8"
         raise TypeError(msg)
     if bits not in BITS:
         msg = f"{function}: bits is {bits}; need 2, 3, 4 or 8"
@@ -80,7 +80,7 @@ def check_axis(function: str, axis: Any, ndim: int) -> int | None:
     if axis is None:
         return None
     if not is_integer(axis):
-        msg = f"{function}: axis is a {_kind(axis)}; need an integer or None"
+        msg = f"{function}: axis is a {kind_of(axis)}; need an integer or None"
         raise TypeError(msg)
     if not -ndim <= axis < ndim:
         need = f"-{ndim} <= axis < {ndim}" if ndim else "None for an array without dimensions"
@@ -94,7 +94,7 @@ def check_group_size(function: str, group_size: Any, axis: int | None, ndim: int
     if group_size is None:
         return None
     if not is_integer(group_size):
-        msg = f"{function}: group_size is a {_kind(group_size)}; need an integer or None"
+        msg = f"{function}: group_size is a {kind_of(group_size)}; need an integer or None"
         raise TypeError(msg)
     if group_size < 1:
         msg = f"{function}: group_size is {group_size}; need 1 or more"
@@ -122,20 +122,15 @@ def check_shape(function: str, shape: Any) -> tuple[int, ...]:
 def check_flag(function: str, name: str, value: Any) -> bool:
     """Return what is true or not as a bool."""
     if not isinstance(value, (bool, np.bool)):
-        msg = f"{function}: {name} is a {_kind(value)}; need True or False"
+        msg = f"{function}: {name} is a {kind_of(value)}; need True or False"
         raise TypeError(msg)
     return bool(value)
-
-
-def check_signed(function: str, signed: Any) -> bool:
-    """Return whether codes are signed as a bool."""
-    return check_flag(function, "signed", signed)
 
 
 def check_choice(function: str, name: str, choice: Any, choices: tuple[str | None, ...]) -> None:
     """Raise unless the argument is one of these words (or None)."""
     if not isinstance(choice, str) and not (choice is None and None in choices):
-        msg = f"{function}: {name} is a {_kind(choice)}; need one of {choices}"
+        msg = f"{function}: {name} is a {kind_of(choice)}; need one of {choices}"
         raise TypeError(msg)
     if choice not in choices:
         msg = f"{function}: {name} is {choice!r}; need one of {choices}"
@@ -173,7 +168,7 @@ def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) ->
     elif type(scale) in (float, int):
         scale = _rounded(function, name, scale)
     elif not _is_numpy(scale):
-        msg = f"{function}: {name} is a {_kind(scale)}; need a float32 array or a Python float"
+        msg = f"{function}: {name} is a {kind_of(scale)}; need a float32 array or a Python float"
         raise TypeError(msg)
     require_dtype(function, name, scale, (F32,))
     _check_shape(function, name, scale, shape)
@@ -200,7 +195,7 @@ def check_zero_point(
             raise ValueError(msg)
         zero_point = np.asarray(number, I32)
     elif not _is_numpy(zero_point):
-        msg = f"{function}: {name} is a {_kind(zero_point)}; need an integer array"
+        msg = f"{function}: {name} is a {kind_of(zero_point)}; need an integer array"
         raise TypeError(msg)
     if zero_point.dtype.kind not in "iu" or not zero_point.dtype.isnative:
         msg = f"{function}: {name} has dtype {describe_dtype(zero_point.dtype)}; need integers"
@@ -211,7 +206,7 @@ def check_zero_point(
 
 
 def _is_numpy(x: object) -> bool:
-    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, _REFUSED)
+    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, REFUSED)
 
 
 def _rounded(function: str, name: str, number: float) -> Array:

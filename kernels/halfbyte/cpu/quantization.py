@@ -30,6 +30,7 @@ from halfbyte.cpu.quantization_plan import (
     parts_for_sums,
     parts_for_threads,
 )
+from halfbyte.cpu.quantization_sums import add_parts, round_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +65,9 @@ def quantize(
     x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme, seed: int | None
 ) -> None:
     """Codes of x with given scales; to nearest, or stochastically with a seed."""
-    both = _channels(scale, _floats(zero_point), x.shape, scheme)
-    _code(_operands_of_codes(x, out, both, scheme, seed), scheme, {rows.CODING: 1}, seed)
+    both = _channels(scale, zero_point, x.shape, scheme)
+    operands = _operands_of_codes(x, out, both, scheme, seed)
+    _code(_laid_out(operands, x.shape, scheme), operands, scheme, {rows.CODING: 1}, seed)
 
 
 def quantize_from_data(
@@ -85,16 +87,16 @@ def quantize_from_data(
     grouped = scheme.group_size is not None
     both = [channels(v, x.shape, scheme.axis, grouped=grouped) for v in (found, floats)]
     operands = _operands_of_codes(x, out, both, scheme, seed)
-    place = _layout_of_codes(operands, scheme)
+    place = _laid_out(operands, x.shape, scheme)
     rows_apart = place.folded or cut_by_rows(place, parts_for_threads(place))
     by_row = grouped or (place.one_channel_a_row and rows_apart)
     look = {rows.FROM_DATA: 1}
     fused = by_row and method == "absmax" and not (keep and check_finite)
     fused = fused and _fits_cache(place)
     if fused:
-        finite = _code(operands, scheme, {**look, rows.CODING: 1}, seed)
+        finite = _code(place, operands, scheme, {**look, rows.CODING: 1}, seed)
     elif by_row:
-        finite = _code(operands, scheme, look, None)
+        finite = _code(place, operands, scheme, look, None)
     else:
         lo, hi, finite = ranges(x, scheme.axis)
         found, floats = scales_of_ranges(lo, hi, scheme)
@@ -121,8 +123,9 @@ def _operands_of_codes(
     return [elements(x), codes_, *both, numbers(x.shape, used=seed is not None)]
 
 
-def _code(operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: int | None) -> bool:
-    place = _layout_of_codes(operands, scheme)
+def _code(
+    place: Layout, operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: int | None
+) -> bool:
     kernel = codes.quantize_nibbles if scheme.bits == 4 else codes.quantize_bytes
     options = {**scheme.options, **steps, rows.SIZE: operands[0].form.size}
     if seed is not None:
@@ -132,11 +135,9 @@ def _code(operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: 
     return launch(kernel, place, operands, options, parts=parts, seed=number)
 
 
-def _layout_of_codes(operands: list[Operand], scheme: Scheme) -> Layout:
-    x = operands[0].array
-    assert x is not None
+def _laid_out(operands: list[Operand], shape: tuple[int, ...], scheme: Scheme) -> Layout:
     keep_last = scheme.bits == 4 or scheme.group_size is not None
-    return layout(operands, x.shape, keep_last=keep_last, group=scheme.group_size)
+    return layout(operands, shape, keep_last=keep_last, group=scheme.group_size)
 
 
 def _fits_cache(place: Layout) -> bool:
@@ -203,18 +204,9 @@ def dequantize(
     """out = (code - zero point) * scale."""
     packed, signed = scheme.bits == 4, scheme.qmin < 0
     kernel = values.dequantize_nibbles if packed else values.dequantize_bytes
-    floats = _floats(zero_point)
-    operands = [
-        elements(q, nibbles=packed),
-        elements(out),
-        *_channels(scale, floats, out.shape, scheme),
-    ]
-    place = layout(
-        operands,
-        out.shape,
-        keep_last=packed or scheme.group_size is not None,
-        group=scheme.group_size,
-    )
+    operands = [elements(q, nibbles=packed), elements(out)]
+    operands += _channels(scale, zero_point, out.shape, scheme)
+    place = _laid_out(operands, out.shape, scheme)
     half = (8 if packed else 128) if signed else 0
     options = {rows.FLIP: half, rows.OFFSET: half, rows.SIZE: out.itemsize}
     parts = parts_for_threads(place)
@@ -243,11 +235,8 @@ def fake_quantize(
     x: Array, out: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> None:
     """out = what x is after quantizing and dequantizing."""
-    floats = _floats(zero_point)
-    operands = [elements(x), elements(out), *_channels(scale, floats, x.shape, scheme)]
-    place = layout(
-        operands, x.shape, keep_last=scheme.group_size is not None, group=scheme.group_size
-    )
+    operands = [elements(x), elements(out), *_channels(scale, zero_point, x.shape, scheme)]
+    place = _laid_out(operands, x.shape, scheme)
     options = {**scheme.options, rows.SIZE: x.itemsize}
     parts = parts_for_threads(place)
     launch(fake.fake, place, operands, options, parts=parts)
@@ -257,27 +246,24 @@ def fake_quantize_backward(
     dy: Array, x: Array, dx: Array, scale: Array, zero_point: Array | None, scheme: Scheme
 ) -> Array:
     """Fill dx; return dscale."""
-    floats = _floats(zero_point)
     dscale = np.zeros(scale.shape, np.float32)
     for (dy_part, x_part, dx_part), of_scales, its_scheme in _pieces([dy, x, dx], scheme):
         operands = [elements(dy_part), elements(dx_part)]
-        s, z = scale[of_scales], None if floats is None else floats[of_scales]
+        s, z = scale[of_scales], None if zero_point is None else zero_point[of_scales]
         sums = _sums(fake.backward, operands, s, z, [elements(x_part)], x_part.shape, its_scheme, 1)
         rounded = np.empty(s.shape, np.float32)
-        scales.round_sums(sums.reshape(-1), rounded.reshape(-1))
+        round_sums(sums.reshape(-1), rounded.reshape(-1))
         dscale[of_scales] = rounded
     return dscale
 
 
 def _sums(
     kernel: Kernel, first: list[Operand], scale: Array, zero_point: Array | None,
-    last: list[Operand],
-    shape: tuple[int, ...], scheme: Scheme, candidates: int,
+    last: list[Operand], shape: tuple[int, ...], scheme: Scheme, candidates: int,
 ) -> Array:  # fmt: skip
     """FP64 sums of a channel's elements, (candidates, *scale.shape): the same for any threads."""
     grouped = scheme.group_size is not None
-    ends = () if grouped or scheme.axis is None else (rows.BLOCK,)
-    room = scale.shape if grouped or scheme.axis is None else (scale.size + rows.BLOCK,)
+    room = scale.shape if scheme.axis is None else (scale.size + rows.BLOCK,)
     both = _channels(scale, zero_point, shape, scheme)
 
     def operands(sums: Array) -> list[Operand]:
@@ -298,8 +284,8 @@ def _sums(
     own = [operands(sums[0 if grouped else i, 0, ...]) for i in range(parts)]
     launch(kernel, place, own, options, parts=parts)
     total = np.empty(sums.shape[1:])
-    scales.add_parts(sums.reshape(len(sums), -1), total.reshape(-1))
-    return total[..., : scale.size] if ends else total
+    add_parts(sums.reshape(len(sums), -1), total.reshape(-1))
+    return total if scheme.axis is None else total[..., : scale.size]
 
 
 def _pieces(
@@ -321,17 +307,14 @@ def _pieces(
             yield views, (..., slice(begin, end), None), scheme._replace(group_size=size)
 
 
-def _floats(zero_point: Array | None) -> Array | None:
-    """Zero points as the kernels take them."""
-    return None if zero_point is None else zero_point.astype(np.float32, order="C")
-
-
 def _channels(
     scale: Array, zero_point: Array | None, shape: tuple[int, ...], scheme: Scheme
 ) -> list[Operand]:
-    """Scales and zero points; where there are none of these, they are 0."""
+    """Scales and zero points, float32 both; where there are none of these, they are 0."""
     axis, grouped = scheme.axis, scheme.group_size is not None
-    if zero_point is None and grouped:
+    if zero_point is not None:
+        zero_point = zero_point.astype(np.float32, order="C", copy=False)
+    elif grouped:
         zero_point = np.zeros(scale.shape, np.float32)
     if axis is not None:  # one an element, perhaps
         scale = padded(scale, scale.size)

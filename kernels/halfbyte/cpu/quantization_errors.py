@@ -32,6 +32,7 @@ from halfbyte.cpu.quantization_rows import (
     next_row,
     part_of,
 )
+from halfbyte.cpu.quantization_sums import collected, flushed
 from halfbyte.cpu.simd import (
     DOUBLE,
     SINGLE,
@@ -40,14 +41,10 @@ from halfbyte.cpu.simd import (
     larger,
     leave_default_rounding,
     load,
-    load_double,
     magnitude,
     select,
     smaller,
     splat,
-    store,
-    store_double,
-    total,
     widened,
     zeros,
 )
@@ -81,30 +78,25 @@ def error_blocks(isa, source, s, z, sums, first, count, options, shrink):
         scale, zero_point = fed(isa, s, s_step) * factor, fed(isa, z, z_step)
         t = smaller(larger(x / scale, qmin - zero_point), qmax - zero_point)
         error = doubles(x) - doubles(((t + magic) - magic) * scale)
-        if s_step != 0:
-            store(isa, load(isa, sums, DOUBLE) + error * error, sums, DOUBLE)
-        else:
-            acc = acc + error * error
+        acc = collected(isa, sums, acc, error * error, s_step)
         s += s_step
         z += z_step
         sums += 2 * s_step
         left -= BLOCK
         if left == 0:
-            if s_step == 0:
-                store_double(load_double(sums) + total(acc), sums)
-                acc = zeros(isa, DOUBLE)
+            acc = flushed(isa, sums, acc, s_step)
             left = per
             s += s_jump
             z += z_jump
             sums += 2 * s_jump
-    if s_step == 0 and left != per:
-        store_double(load_double(sums) + total(acc), sums)
+    if left != per:
+        flushed(isa, sums, acc, s_step)
 
 
 def error_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, x again, scale, zero point, sums of squared errors (FP64, added to) of each candidate."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     nowhere = np.int64(0)  # nothing is spread
     for _ in range(rows):

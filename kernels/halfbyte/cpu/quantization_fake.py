@@ -38,6 +38,7 @@ from halfbyte.cpu.quantization_rows import (
     quotient,
     write,
 )
+from halfbyte.cpu.quantization_sums import collected, flushed
 from halfbyte.cpu.simd import (
     DOUBLE,
     SINGLE,
@@ -47,13 +48,9 @@ from halfbyte.cpu.simd import (
     larger,
     leave_default_rounding,
     load,
-    load_double,
     select,
     smaller,
     splat,
-    store,
-    store_double,
-    total,
     widened,
     zeros,
 )
@@ -87,7 +84,7 @@ def fake_blocks(isa, source, target, s, z, first, count, options, streaming):
 def fake_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, y, scale, zero point."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     direct = strides[0, d] == 4 and strides[1, d] == 4
     direct = direct and options[SIZE] == 4 and not options[SPREAD]
@@ -140,30 +137,25 @@ def backward_blocks(isa, upstream, source, target, s, z, sums, first, count, opt
         slope = select(steps < lo, lo, select(steps > hi, hi, steps - t))
         known = t == t
         term = doubles(select(known, dy, zero)) * doubles(select(known, slope, zero))
-        if s_step != 0:
-            store(isa, load(isa, sums, DOUBLE) + term, sums, DOUBLE)
-        else:
-            acc = acc + term
+        acc = collected(isa, sums, acc, term, s_step)
         s += s_step
         z += z_step
         sums += 2 * s_step
         left -= BLOCK
         if left == 0:
-            if s_step == 0:
-                store_double(load_double(sums) + total(acc), sums)
-                acc = zeros(isa, DOUBLE)
+            acc = flushed(isa, sums, acc, s_step)
             left = per
             s += s_jump
             z += z_jump
             sums += 2 * s_jump
-    if s_step == 0 and left != per:
-        store_double(load_double(sums) + total(acc), sums)
+    if left != per:
+        flushed(isa, sums, acc, s_step)
 
 
 def backward_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """dy, dx, scale, zero point, sums for dscale (FP64, added to), x."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     direct = strides[0, d] == 4 and strides[1, d] == 4 and strides[5, d] == 4
     direct = direct and options[SIZE] == 4 and options[OTHER_SIZE] == 4

@@ -35,6 +35,7 @@ from halfbyte.cpu.quantization_rows import (
     TO_INTEGER,
     ZERO_POINT,
     chunk_of,
+    code_of,
     fed,
     feed,
     fetch_ahead,
@@ -87,13 +88,6 @@ def floor_or_above(isa, t, u):
     nearest = (t + magic) - magic
     floor = select(nearest > t, nearest - one, nearest)
     return select(u < t - floor, floor + one, floor)
-
-
-@inlined
-def code_of(isa, t, zero_point, lowest, highest):
-    """Codes of quotients, in the low bits; lowest and highest are codes so, too."""
-    # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
-    return smaller(larger((t + splat(isa, TO_INTEGER)) + zero_point, lowest), highest)
 
 
 @inner
@@ -219,7 +213,7 @@ def quantize_spans(isa, source, target, scales, span, spans, options, form):
 def quantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
     """x, codes, scale, zero point, number of the element in C order."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     span, reach = spans_of(options[PER], count)
     # Both halves of each 128 bytes ahead. While a part is coded, fetch the next one, so that the
     # look at its data finds it in the cache (rows of 4096: 0.75 -> 0.85 of the memory roof).

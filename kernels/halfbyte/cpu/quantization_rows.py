@@ -28,10 +28,12 @@ from halfbyte.cpu.simd import (
     SINGLE,
     copy_element,
     kind_bytes,
+    larger,
     load,
     load_scalar,
     prefetch_line,
     select,
+    smaller,
     splat,
     store,
     store_scalar,
@@ -270,7 +272,18 @@ def fetch_ahead(address, ahead):
 
 
 @inlined
+def zero_if_nan(isa, x):
+    return select(x == x, x, splat(isa, 0.0))
+
+
+@inlined
 def quotient(isa, x, scale):
     """x / scale, 0 where that is NaN."""
-    t = x / scale
-    return select(t == t, t, splat(isa, 0.0))
+    return zero_if_nan(isa, x / scale)
+
+
+@inlined
+def code_of(isa, t, zero_point, lowest, highest):
+    """Codes of quotients, in the low bits; lowest and highest are codes so, too."""
+    # Beyond 2^22 the sum is no longer rounded to integers, but far outside of the range.
+    return smaller(larger((t + splat(isa, TO_INTEGER)) + zero_point, lowest), highest)

@@ -7,8 +7,6 @@ from halfbyte.cpu.compile import (
     Kernel,
     f32_1d,
     f32_2d,
-    f64_1d,
-    f64_2d,
     i64,
     inlined,
     inner,
@@ -168,7 +166,7 @@ def repeat_last(isa, place, count):
 def range_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """x, x again, lo, hi: widen lo and hi by what is finite."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
     most = splat_integer(wide, 0)
@@ -245,24 +243,4 @@ def move_extremes(isa, extremes, latest, momentum):
             left = (np.float32(1) - momentum[0]) * extremes[i]
             moved = left + momentum[0] * latest[i]
         extremes[i] = moved
-    leave_default_rounding(before)
-
-
-@kernel(f64_2d, f64_1d)
-def add_parts(isa, parts, total):
-    """Sums of sums, in the order of the parts."""
-    before = enter_default_rounding()
-    for i in range(total.size):
-        total[i] = parts[0, i]
-        for part in range(1, parts.shape[0]):
-            total[i] += parts[part, i]
-    leave_default_rounding(before)
-
-
-@kernel(f64_1d, f32_1d)
-def round_sums(isa, sums, result):
-    """FP64 to FP32."""
-    before = enter_default_rounding()
-    for i in range(sums.size):
-        result[i] = np.float32(sums[i])
     leave_default_rounding(before)

@@ -32,6 +32,7 @@ from halfbyte.cpu.quantization_rows import (
     TO_INTEGER,
     ZERO_POINT,
     chunk_of,
+    code_of,
     delivered,
     fed,
     feed,
@@ -45,6 +46,7 @@ from halfbyte.cpu.quantization_rows import (
     scatter,
     staged,
     write,
+    zero_if_nan,
 )
 from halfbyte.cpu.simd import (
     BYTE,
@@ -59,9 +61,7 @@ from halfbyte.cpu.simd import (
     leave_default_rounding,
     load,
     prefetch_line,
-    select,
     singles,
-    smaller,
     splat,
     splat_integer,
     widened,
@@ -93,7 +93,7 @@ def dequantize_blocks(isa, source, target, s, z, first, count, options, streamin
 def dequantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch, form):
     """Codes, y, scale, zero point."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     direct = strides[0, d] == 1 and strides[1, d] == 4
     direct = direct and options[SIZE] == 4 and not options[SPREAD]
@@ -139,10 +139,10 @@ def requantize_blocks(isa, source, target, s, z, b, first, count, options, strea
         at = source + 4 * i
         fetch_ahead(at, (STREAM_AHEAD, STREAM_AHEAD + 64))
         y = load(isa, at, INTEGER) * fed(isa, s, s_step) + fed(isa, b, b_step)
-        y = select(y == y, y, zero)
+        y = zero_if_nan(isa, y)
         if relu:
             y = larger(y, zero)
-        code = smaller(larger((y + magic) + fed(isa, z, z_step), lowest), highest)
+        code = code_of(isa, y, fed(isa, z, z_step), lowest, highest)
         write(isa, bits(code), target + i, BYTE, streaming)
         s += s_step
         z += z_step
@@ -158,7 +158,7 @@ def requantize_blocks(isa, source, target, s, z, b, first, count, options, strea
 def requantize_rows(isa, addresses, strides, shape, index, count, rows, options, scratch):
     """int32, codes, scale, zero point, bias."""
     before = enter_default_rounding()
-    wide = widened(isa, 32)
+    wide = widened(isa, BLOCK)
     d = shape.size
     direct = strides[0, d] == 4 and strides[1, d] == 1
     nowhere = np.int64(0)  # nothing is spread

@@ -9,6 +9,7 @@ from halfbyte.cpu import (
     quantization_fake,
     quantization_kernel,
     quantization_scales,
+    quantization_sums,
     quantization_values,
 )
 from halfbyte.cpu.compile import Kernel
@@ -20,6 +21,7 @@ MODULES = (
     quantization_fake,
     quantization_kernel,
     quantization_scales,
+    quantization_sums,
     quantization_values,
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, _kind, require_dtype
+from halfbyte.arrays import F16, F32, Array, kind_of, require_dtype
 from halfbyte.quantized import I8, U8
 from halfbyte.tensors import QuantizedTensor, library
 
@@ -22,7 +22,7 @@ _F32_ONE = 0x3F800000
 def check_tensor(function: str, q: Any, bits: tuple[int, ...], layout: str) -> None:
     """Raise unless q is a QuantizedTensor of one of these widths."""
     if not isinstance(q, QuantizedTensor):
-        msg = f"{function}: q is a {_kind(q)}; need a QuantizedTensor"
+        msg = f"{function}: q is a {kind_of(q)}; need a QuantizedTensor"
         raise TypeError(msg)
     if q.bits not in bits:
         need = " or ".join(map(str, bits))

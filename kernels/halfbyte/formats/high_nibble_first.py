@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from halfbyte.arrays import Array, _kind, require_dtype
-from halfbyte.quantized import U8, check_shape, check_signed
+from halfbyte.arrays import Array, kind_of, require_dtype
+from halfbyte.quantized import U8, check_flag, check_shape
 from halfbyte.tensors import Int4Array, QuantizedTensor, library, nibbles
 
 
@@ -45,7 +45,7 @@ def encode_high_nibble_first(x: Int4Array | QuantizedTensor) -> Any:
     elif isinstance(x, Int4Array):
         packed = x.packed
     else:
-        msg = f"{name}: x is a {_kind(x)}; need an Int4Array or a QuantizedTensor"
+        msg = f"{name}: x is a {kind_of(x)}; need an Int4Array or a QuantizedTensor"
         raise TypeError(msg)
     return library.of(library.library_of(packed), _exchanged(library.view(packed)))
 
@@ -77,7 +77,7 @@ def decode_high_nibble_first(packed: Any, shape: tuple[int, ...], *, signed: boo
     name = "decode_high_nibble_first"
     (seen,), home = library.views(name, packed=packed)
     require_dtype(name, "packed", seen, (U8,))
-    shape, signed = check_shape(name, shape), check_signed(name, signed)
+    shape, signed = check_shape(name, shape), check_flag(name, "signed", signed)
     exchanged = _exchanged(seen)
     nibbles.check_packed(name, "packed", exchanged, shape)
     return Int4Array._trusted(library.of(home, exchanged), shape, signed)

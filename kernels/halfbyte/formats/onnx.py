@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.arrays import F16, Array, _kind, describe_dtype, require_dtype
+from halfbyte.arrays import F16, Array, describe_dtype, kind_of, require_dtype
 from halfbyte.formats import codes as shared
 from halfbyte.quantized import (
     U8,
@@ -217,7 +217,7 @@ def _check_type(function: str, data_type: Any) -> tuple[int, bool]:
 def _check_block_size(function: str, block_size: Any) -> int | None:
     """Return the size of a block, or None where there are none."""
     if not is_integer(block_size):
-        msg = f"{function}: block_size is a {_kind(block_size)}; need an integer"
+        msg = f"{function}: block_size is a {kind_of(block_size)}; need an integer"
         raise TypeError(msg)
     if block_size < 0:
         msg = f"{function}: block_size is {block_size}; need 0 or more"

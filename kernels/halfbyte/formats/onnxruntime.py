@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.arrays import Array, _kind, require_dtype
+from halfbyte.arrays import Array, kind_of, require_dtype
 from halfbyte.formats import codes as shared
 from halfbyte.quantized import U8, check_bits, is_integer
 from halfbyte.tensors import QuantizedTensor, library, nibbles
@@ -123,7 +123,7 @@ def decode_matmul_nbits(
         msg = f"{name}: bits is {bits}; need 8, 4 or 2"
         raise ValueError(msg)
     if not is_integer(k):
-        msg = f"{name}: k is a {_kind(k)}; need an integer"
+        msg = f"{name}: k is a {kind_of(k)}; need an integer"
         raise TypeError(msg)
     if k < 0:
         msg = f"{name}: k is {k}; need 0 or more"
@@ -158,7 +158,7 @@ def decode_matmul_nbits(
 
 def _check_block_size(function: str, name: str, block_size: Any) -> int:
     if not is_integer(block_size):
-        msg = f"{function}: {name} is a {_kind(block_size)}; need an integer"
+        msg = f"{function}: {name} is a {kind_of(block_size)}; need an integer"
         raise TypeError(msg)
     if block_size < 16 or block_size & (block_size - 1):
         msg = f"{function}: {name} is {block_size}; need a power of two from 16 on"

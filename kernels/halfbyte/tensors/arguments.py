@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,18 @@ def out_view(function: str, out: Any, home: Any) -> Array:
         )
         raise TypeError(msg)
     return view
+
+
+def checked_dtype(
+    function: str, dtype: Any, home: Any, allowed: tuple[np.dtype[Any], ...]
+) -> np.dtype[Any]:
+    """Return the one of these dtypes that is meant: NumPy's own, its name, or the library's."""
+    meant = None
+    with contextlib.suppress(TypeError):
+        meant = None if dtype is None else np.dtype(dtype)
+    for known in allowed:
+        if known == meant or dtype is getattr(home, known.name, None):
+            return known
+    need = " or ".join(known.name for known in allowed)
+    msg = f"{function}: dtype is {dtype!r}; need {need}"
+    raise TypeError(msg)

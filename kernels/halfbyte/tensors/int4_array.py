@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halfbyte.arrays import Array, describe_dtype, require_dtype
-from halfbyte.quantized import I8, U8, check_codes, check_shape, check_signed, code_range
+from halfbyte.quantized import I8, U8, check_codes, check_flag, check_shape, code_range
 from halfbyte.tensors import library, nibbles
 from halfbyte.tensors.frozen import Frozen
 
@@ -62,7 +62,7 @@ class Int4Array(Frozen):
         (seen,), home = library.views(name, packed=packed)
         require_dtype(name, "packed", seen, (U8,))
         shape = check_shape(name, shape)
-        signed = check_signed(name, signed)
+        signed = check_flag(name, "signed", signed)
         nibbles.check_packed(name, "packed", seen, shape)
         self._fill(packed=library.of(home, seen), shape=shape, signed=signed)
 
@@ -90,7 +90,7 @@ class Int4Array(Frozen):
         """
         name = "Int4Array.pack"
         (seen,), home = library.views(name, values=values)
-        signed = check_signed(name, signed)
+        signed = check_flag(name, "signed", signed)
         small = nibbles.is_int4(seen.dtype)
         if not small and seen.dtype not in (I8, U8):
             msg = f"{name}: values has dtype {describe_dtype(seen.dtype)}; need int8 or uint8"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, _as_numpy, _kind, is_numpy
+from halfbyte.arrays import Array, as_numpy, is_numpy, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +20,9 @@ def view(x: Any) -> Array:
 
 def views(function: str, **arrays: Any) -> tuple[list[Array], Any]:
     """Look at arrays of one library as NumPy arrays; return these and the library."""
-    seen, libraries = zip(
-        *(_as_numpy(function, name, x) for name, x in arrays.items()), strict=True
-    )
+    seen, libraries = zip(*(as_numpy(function, name, x) for name, x in arrays.items()), strict=True)
     if any(library is not libraries[0] for library in libraries):
-        kinds = ", ".join(f"{name} is a {_kind(x)}" for name, x in arrays.items())
+        kinds = ", ".join(f"{name} is a {kind_of(x)}" for name, x in arrays.items())
         msg = f"{function}: {kinds}; need arrays of one library"
         raise TypeError(msg)
     return list(seen), libraries[0]
@@ -46,4 +44,4 @@ def answer(function: str, make: Callable[[], Any], dtype: Any, copy: bool | None
 
 def library_of(x: Any) -> Any:
     """Library of an array that passed `views`."""
-    return np if is_numpy(x) else _as_numpy("library_of", "x", x)[1]
+    return np if is_numpy(x) else as_numpy("library_of", "x", x)[1]

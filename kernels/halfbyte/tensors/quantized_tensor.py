@@ -13,10 +13,10 @@ from halfbyte.quantized import (
     check_axis,
     check_bits,
     check_codes,
+    check_flag,
     check_group_size,
     check_scale,
     check_shape,
-    check_signed,
     check_zero_point,
     code_dtype,
     code_range,
@@ -111,7 +111,7 @@ class QuantizedTensor(Frozen):
         shape: tuple[int, ...] | None = None,
     ) -> None:
         bits = check_bits(_NAME, bits)
-        signed = check_signed(_NAME, signed)
+        signed = check_flag(_NAME, "signed", signed)
         known = None
         if isinstance(values, Int4Array):
             _check_int4(values.signed, bits, signed)
