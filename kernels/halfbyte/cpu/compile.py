@@ -59,36 +59,40 @@ shared = register_jitable
 
 
 class Kernel:
-    """A compiled function for each Isa. Calling it uses the active one.
+    """A compiled function for each Isa. Calling it uses the active one, without VNNI unless it is
+    said to matter.
 
     kinds (see `simd`) are passed on as its last arguments.
     """
 
     def __init__(
-        self, function: Callable[..., None], signature: tuple[types.Type, ...], *kinds: Kind
-    ) -> None:
+        self, function: Callable[..., None], signature: tuple[types.Type, ...], *kinds: Kind,
+        vnni: bool = False,
+    ) -> None:  # fmt: skip
         self._dispatcher = numba.njit(function, error_model="numpy", nogil=True)
         with contextlib.suppress(RuntimeError):  # no place to write: every process compiles anew
             self._dispatcher.enable_caching()
         self._signature = (*signature, *(kind._numba_type_ for kind in kinds))
         self._kinds = kinds
+        self._vnni = vnni
         self._entries: dict[isa.Isa, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
-        chosen = isa.active()
-        entry = self._entries.get(chosen)
+        entry = self._entries.get(isa.active())
         if entry is None:
-            entry = self.compile(chosen)
-        entry(chosen, *arguments, *self._kinds)
+            entry = self.compile(isa.active())
+        entry(None, *arguments, *self._kinds)
 
     def compile(self, chosen: isa.Isa) -> Any:
         """Compile for one Isa, or load that from Numba's cache, unless done before."""
-        signature = types.none(chosen._numba_type_, *self._signature)
-        entry = self._dispatcher.compile(signature)
-        self._entries[chosen] = entry
-        return entry
+        used = chosen if self._vnni else chosen.plain
+        if used not in self._entries:
+            signature = types.none(used._numba_type_, *self._signature)
+            self._entries[used] = self._dispatcher.compile(signature)
+        self._entries[chosen] = self._entries[used]
+        return self._entries[chosen]
 
 
-def kernel(*signature: types.Type) -> Callable[[Callable[..., None]], Kernel]:
+def kernel(*signature: types.Type, vnni: bool = False) -> Callable[[Callable[..., None]], Kernel]:
     """Make a Kernel of a function `(isa, ...)` whose arguments after the Isa have these types."""
-    return lambda function: Kernel(function, signature)
+    return lambda function: Kernel(function, signature, vnni=vnni)

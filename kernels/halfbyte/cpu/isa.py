@@ -11,6 +11,9 @@ The Isa follows what LLVM is told to compile for (`NUMBA_CPU_NAME`, `NUMBA_CPU_F
 where they are unset), never cpuid: LLVM aborts the process when asked for an instruction that its
 target lacks. What the target has is found by compiling four lines of IR and reading the assembly.
 `HALFBYTE_ISA` is a ceiling.
+
+VNNI is an instruction (`vpdpbusd`) that multiplies bytes and adds up four products. Only integer
+products know about it; all other kernels are compiled for `plain`, the Isa without.
 """
 
 from __future__ import annotations
@@ -47,8 +50,9 @@ class Isa:
     """One instruction set: what the register tiles and vectors of `simd` are made of."""
 
     def __init__(
-        self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, block: int
-    ) -> None:
+        self, name: str, *, lanes: int, registers: int, fma: bool, f16c: bool, block: int,
+        vnni: bool = False,
+    ) -> None:  # fmt: skip
         self.name = name
         self.lanes = lanes  # FP32 values in a vector
         self.register_bits = 32 * lanes
@@ -56,6 +60,7 @@ class Isa:
         self.fma = fma  # without it a product and a sum: FP16 products are exact, same bits
         self.f16c = f16c  # without it halves convert by integer operations: same bits
         self.block = block  # side of a square of 16-bit values; a transpose turns one or two
+        self.vnni = vnni  # products of bytes, four at a time; without it of 16 bits, two at a time
         self._numba_type_ = IsaType(self)
 
     def __repr__(self) -> str:
@@ -63,6 +68,14 @@ class Isa:
 
     def __reduce__(self) -> tuple[object, ...]:  # Numba's cache pickles types
         return _restored, (self.name, self.lanes)
+
+    @property
+    def plain(self) -> Isa:
+        """The same vectors without VNNI: what kernels that multiply no integers are compiled for."""
+        if not self.vnni:
+            return self
+        same = (isa for isa in _TABLE if isa.register_bits == self.register_bits and not isa.vnni)
+        return next(same).with_lanes(self.lanes)
 
     @functools.cache  # noqa: B019 - the few there are live as long as the process
     def with_lanes(self, lanes: int) -> Isa:
@@ -101,11 +114,13 @@ def _unbox_isa(typ, obj, c):  # type: ignore[no-untyped-def]
     return NativeValue(c.context.get_dummy_value())
 
 
-# Weakest first: a name as HALFBYTE_ISA admits itself and everything before it.
+# Weakest first.
 _TABLE = (
     Isa("generic", lanes=4, registers=16, fma=False, f16c=False, block=8),
     Isa("avx2", lanes=8, registers=16, fma=True, f16c=True, block=8),
     Isa("avx512", lanes=16, registers=32, fma=True, f16c=True, block=16),
+    Isa("avxvnni", lanes=8, registers=16, fma=True, f16c=True, block=8, vnni=True),
+    Isa("avx512vnni", lanes=16, registers=32, fma=True, f16c=True, block=16, vnni=True),
 )
 
 
@@ -117,12 +132,9 @@ def _restored(name: str, lanes: int) -> Isa:
     return _by_name(name).with_lanes(lanes)
 
 
-# Ceilings that name an instruction set which the kernels above do not tell apart yet.
-_CEILINGS = {"generic": 0, "avx2": 1, "avxvnni": 1, "avx512": 2, "avx512vnni": 2}
-
 _PROBE = """
 declare <8 x float> @llvm.fma.v8f32(<8 x float>, <8 x float>, <8 x float>)
-declare <16 x i32> @llvm.abs.v16i32(<16 x i32>, i1)
+declare i32 @llvm.vector.reduce.add.v16i32(<16 x i32>)
 define <8 x float> @a(<8 x float> %x) {
   %y = call <8 x float> @llvm.fma.v8f32(<8 x float> %x, <8 x float> %x, <8 x float> %x)
   ret <8 x float> %y
@@ -135,27 +147,40 @@ define <32 x i16> @c(<32 x i16> %x, <32 x i16> %y) {
   %z = add <32 x i16> %x, %y
   ret <32 x i16> %z
 }
+define i32 @d(<16 x i8> %x, <16 x i8> %y) {
+  %u = zext <16 x i8> %x to <16 x i32>
+  %s = sext <16 x i8> %y to <16 x i32>
+  %z = mul <16 x i32> %u, %s
+  %sum = call i32 @llvm.vector.reduce.add.v16i32(<16 x i32> %z)
+  ret i32 %sum
+}
 """
 
 
 @functools.cache
-def _target_level() -> int:
-    """Index in `_TABLE` of the best Isa that LLVM's target can run."""
+def _of_target() -> tuple[int, bool]:
+    """Lanes and VNNI of the best Isa that LLVM's target can run."""
     module = llvm.parse_assembly(_PROBE)
     assembly = cpu_target.target_context.codegen()._tm.emit_assembly(module)
     if not ("vfmadd" in assembly and "vcvtph2ps" in assembly):
-        return 0
-    return 2 if "zmm" in assembly else 1
+        return 4, False
+    return 16 if "zmm" in assembly else 8, "vpdpbusd" in assembly
 
 
 def runnable() -> tuple[str, ...]:
-    """Names of the instruction sets that this process can run, weakest first."""
-    ceiling = os.environ.get("HALFBYTE_ISA") or "avx512"
-    if ceiling not in _CEILINGS:
-        msg = f"HALFBYTE_ISA: unknown instruction set {ceiling!r}; need one of {list(_CEILINGS)}"
+    """Names of the instruction sets that this process can run, weakest first.
+
+    HALFBYTE_ISA admits what has vectors no wider than its own, and VNNI only if it has it.
+    """
+    ceiling = os.environ.get("HALFBYTE_ISA") or _TABLE[-1].name
+    names = [isa.name for isa in _TABLE]
+    if ceiling not in names:
+        msg = f"HALFBYTE_ISA: unknown instruction set {ceiling!r}; need one of {names}"
         raise ValueError(msg)
-    best = min(_target_level(), _CEILINGS[ceiling])
-    return tuple(isa.name for isa in _TABLE[: best + 1])
+    most = _by_name(ceiling)
+    target_lanes, target_vnni = _of_target()
+    lanes, vnni = min(most.lanes, target_lanes), most.vnni and target_vnni
+    return tuple(isa.name for isa in _TABLE if isa.lanes <= lanes and isa.vnni <= vnni)
 
 
 _active: Isa | None = None
@@ -165,7 +190,7 @@ def active() -> Isa:
     """The instruction set that kernels are called with."""
     global _active
     if _active is None:
-        _active = _TABLE[len(runnable()) - 1]
+        _active = _by_name(runnable()[-1])
     return _active
 
 
