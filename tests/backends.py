@@ -45,9 +45,17 @@ class CpuBackend:
         return call
 
 
-def all_backends() -> list[CpuBackend]:
+def integer_backends() -> list[CpuBackend]:
     """Return every backend there is, the simplest instruction set first."""
     return [CpuBackend(name) for name in isa.runnable()]
+
+
+def all_backends() -> list[CpuBackend]:
+    """Return those that differ in more than integer products.
+
+    An instruction set with VNNI is one without plus VNNI, and runs its kernels for the rest.
+    """
+    return [backend for backend in integer_backends() if not backend.isa_name.endswith("vnni")]
 
 
 @contextmanager

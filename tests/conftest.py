@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis profiles and the `backend` fixture.
+"""Hypothesis profiles, the backends, and the libraries that tests compare with.
 
 The profile is HYPOTHESIS_PROFILE, else `ci` where CI is set, else `default`. No profile has a
 deadline: how long an example takes says nothing about whether it is right.
@@ -10,7 +10,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from backends import all_backends
+from backends import all_backends, integer_backends
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("small", deadline=None, max_examples=20)
@@ -23,6 +23,13 @@ settings.load_profile(
 @pytest.fixture(scope="session", params=all_backends(), ids=str)
 def backend(request):
     """Each backend in turn, its kernels compiled."""
+    request.param.warm_up()
+    return request.param
+
+
+@pytest.fixture(scope="session", params=integer_backends(), ids=str)
+def integer_backend(request):
+    """Each backend of integer products in turn, its kernels compiled."""
     request.param.warm_up()
     return request.param
 
