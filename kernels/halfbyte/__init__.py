@@ -5,7 +5,10 @@ from halfbyte import formats
 from halfbyte.calibration import HistogramObserver, MinMaxObserver, MovingAverageObserver
 from halfbyte.casts import to_f16, to_f32
 from halfbyte.fake_quantization import fake_quantize, fake_quantize_backward
-from halfbyte.gemm import gemm_f16, linear, prepack
+from halfbyte.gemm import gemm_f16
+from halfbyte.gemm_integer import gemm_int
+from halfbyte.layers import linear
+from halfbyte.packing import prepack
 from halfbyte.quantization import dequantize, quantize
 from halfbyte.requantization import requantize
 from halfbyte.runtime import get_num_threads, set_num_threads, warm_up
@@ -25,6 +28,7 @@ __all__ = [
     "fake_quantize_backward",
     "formats",
     "gemm_f16",
+    "gemm_int",
     "get_num_threads",
     "linear",
     "prepack",

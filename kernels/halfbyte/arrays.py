@@ -24,14 +24,16 @@ REFUSED = (np.ma.MaskedArray, np.matrix)
 
 
 def require_dtype(
-    function: str, name: str, array: Array, allowed: tuple[np.dtype[Any], ...]
+    function: str, name: str, array: Array, allowed: tuple[np.dtype[Any], ...], more: str = ""
 ) -> None:
-    """Raise TypeError unless the array has one of the dtypes, in native byte order."""
+    """Raise TypeError unless the array has one of the dtypes, in native byte order.
+
+    more: what else the argument may be.
+    """
     if array.dtype not in allowed:
-        msg = (
-            f"{function}: {name} has dtype {describe_dtype(array.dtype)}; "
-            f"need {' or '.join(str(dtype) for dtype in allowed)}"
-        )
+        needs = [*map(str, allowed), *([more] if more else [])]
+        need = ", ".join(needs[:-1]) + " or " * (len(needs) > 1) + needs[-1]
+        msg = f"{function}: {name} has dtype {describe_dtype(array.dtype)}; need {need}"
         raise TypeError(msg)
 
 
@@ -121,7 +123,8 @@ def as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
             msg = (
                 f"{function}: {name} is a {kind_of(x)} with dtype {getattr(x, 'dtype', None)} that "
             )
-            msg += f"NumPy cannot view: {error}; need float16 or float32 values in plain memory"
+            msg += f"NumPy cannot view: {error}; "
+            msg += "need float16, float32 or integer values in plain memory"
             raise TypeError(msg) from error
         msg = f"{function}: {name} is a {kind_of(x)} on a device; need an array in the CPU's memory"
         raise TypeError(msg)

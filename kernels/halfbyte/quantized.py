@@ -7,7 +7,7 @@ Floats are judged by their bits, so that a subnormal scale is positive in any fl
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,31 @@ I32 = np.dtype(np.int32)
 BITS = (2, 3, 4, 8)
 
 _INFINITY = 0x7F800000  # bits of float32 inf; those of NaNs and negative numbers are above
+
+
+class Codes(NamedTuple):
+    """Integers of an operand."""
+
+    array: Array  # int8 or uint8; of 4 bits packed bytes, two codes along the last axis
+    bits: int  # 8 or 4
+    signed: bool
+
+
+class QuantizedRows(NamedTuple):
+    """A QuantizedTensor as the input of a layer: rows by k, what belongs to a row contiguous."""
+
+    codes: Codes
+    scale: Array  # float32, (rows,)
+    zero_point: Array | None  # int32, (rows,)
+
+
+class Requantization(NamedTuple):
+    """How a layer's result becomes codes."""
+
+    scale: float  # exactly a float32
+    zero_point: int  # 0 where there is none
+    qmin: int
+    qmax: int
 
 
 def code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:

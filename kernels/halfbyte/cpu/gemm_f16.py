@@ -159,7 +159,7 @@ def multiply(
     but for a packed b. bias is contiguous FP32.
     """
     packed = type(b) is not np.ndarray
-    matrix = b._rows if packed else b
+    matrix = b._contents if packed else b
     if alpha == 1 and c is bias is activation is None and out.ndim == 2 and out.itemsize == 4:
         request, products, single = _PACKED if packed else _PLAIN, 1, out
     else:

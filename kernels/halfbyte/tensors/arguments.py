@@ -11,7 +11,9 @@ import numpy as np
 from halfbyte.arrays import Array, is_numpy
 from halfbyte.tensors import library
 
-_ARRAYS = ("x", "dy", "acc")  # arguments that are no numbers
+# Arguments that are no numbers. `out` may be None.
+_ARRAYS = ("x", "dy", "acc", "a", "b", "w")
+_OUT = "out"
 
 
 def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
@@ -22,7 +24,8 @@ def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
     arrays = {
         name: x
         for name, x in arguments.items()
-        if name in _ARRAYS or not (x is None or isinstance(x, (int, float, np.generic)))
+        if name in _ARRAYS
+        or not (x is None or (name != _OUT and isinstance(x, (int, float, np.generic))))
     }
     if all(map(is_numpy, arrays.values())):
         return arguments, np
@@ -42,7 +45,11 @@ def out_view(function: str, out: Any, home: Any) -> Array:
 
 
 def checked_dtype(
-    function: str, dtype: Any, home: Any, allowed: tuple[np.dtype[Any], ...]
+    function: str,
+    dtype: Any,
+    home: Any,
+    allowed: tuple[np.dtype[Any], ...],
+    argument: str = "dtype",
 ) -> np.dtype[Any]:
     """Return the one of these dtypes that is meant: NumPy's own, its name, or the library's."""
     meant = None
@@ -52,5 +59,5 @@ def checked_dtype(
         if known == meant or dtype is getattr(home, known.name, None):
             return known
     need = " or ".join(known.name for known in allowed)
-    msg = f"{function}: dtype is {dtype!r}; need {need}"
+    msg = f"{function}: {argument} is {dtype!r}; need {need}"
     raise TypeError(msg)

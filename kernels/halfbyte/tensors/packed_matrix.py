@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from halfbyte.tensors.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
 
 class PackedMatrix(Frozen):
     """A matrix b of shape (k, n), laid out for products ``a @ b``; made by `prepack`.
 
-    Opaque and immutable. It pickles as the plain matrix, so a pickle made on one machine is packed
+    Opaque and immutable. It pickles as the plain operand, so a pickle made on one machine is packed
     anew, for the instruction set found there, where it is loaded.
 
     Attributes
@@ -24,28 +24,35 @@ class PackedMatrix(Frozen):
     shape : tuple of int
         (k, n).
     kind : str
-        What it was packed for: 'float16'.
+        What it was packed from: 'float16'; 'int8', 'uint8', 'int4' or 'uint4', for `gemm_int`; or
+        'quantized', a QuantizedTensor of shape (n, k), for `linear`.
     nbytes : int
         Bytes held.
     """
 
-    __slots__ = ("_rows", "kind", "shape")
+    __slots__ = ("_contents", "kind", "shape")
 
-    _rows: np.ndarray[Any, Any]  # panels one below the other: (panels * k, columns of a panel)
+    _contents: Any  # the backend's: an array, or a tuple of arrays, numbers and None
     kind: str
     shape: tuple[int, int]
 
-    def __init__(self, rows: np.ndarray[Any, Any], shape: tuple[int, int], kind: str) -> None:
-        rows.flags.writeable = False
-        self._fill(_rows=rows, kind=kind, shape=shape)
+    def __init__(self, contents: Any, shape: tuple[int, int], kind: str) -> None:
+        self._fill(_contents=contents, kind=kind, shape=shape)
+        for part in self._arrays():
+            part.flags.writeable = False
+
+    def _arrays(self) -> list[np.ndarray[Any, Any]]:
+        contents = self._contents
+        parts = (contents,) if isinstance(contents, np.ndarray) else contents
+        return [part for part in parts if isinstance(part, np.ndarray)]
 
     @property
     def nbytes(self) -> int:
         """Bytes held, padding included."""
-        return int(self._rows.nbytes)
+        return sum(part.nbytes for part in self._arrays())
 
     def __array__(self, *arguments: object, **options: object) -> np.ndarray[Any, Any]:
-        msg = "PackedMatrix: not an array; need gemm_f16(a, packed) or linear(x, packed)"
+        msg = "PackedMatrix: not an array; need it as b of a product or as w of linear"
         raise TypeError(msg)
 
     def __repr__(self) -> str:
@@ -53,10 +60,6 @@ class PackedMatrix(Frozen):
         return f"PackedMatrix({self.kind}, shape=({k}, {n}), {self.nbytes} bytes)"
 
     def __reduce__(self) -> tuple[Callable[..., PackedMatrix], tuple[Any, ...]]:
-        from halfbyte.gemm import prepack
+        from halfbyte.packing import prepack, unpack
 
-        k, n = self.shape
-        width = self._rows.shape[1]
-        panels = self._rows.reshape(-(-n // width), k, width)
-        plain = panels.transpose(1, 0, 2).reshape(k, len(panels) * width)[:, :n]
-        return prepack, (plain.copy(),)
+        return prepack, (unpack(self),)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, require_dtype
+from halfbyte.arrays import Array, is_numpy, require_dtype
 from halfbyte.quantized import (
     U8,
     check_axis,
@@ -181,6 +181,12 @@ class QuantizedTensor(Frozen):
         """Return values, scale and zero_point as NumPy arrays of the same memory."""
         zero_point = None if self.zero_point is None else library.view(self.zero_point)
         return library.view(self.values), library.view(self.scale), zero_point
+
+    def _in_numpy(self) -> QuantizedTensor:
+        """Return the same tensor holding NumPy arrays."""
+        if is_numpy(self.values):
+            return self
+        return QuantizedTensor._trusted(*self._numpy(), *self._arguments())
 
     def _codes(self) -> Array:
         """Return the codes one in a byte, as a NumPy array of `shape`."""
