@@ -6,6 +6,7 @@ deadline: how long an example takes says nothing about whether it is right.
 """
 
 import os
+import warnings
 
 import pytest
 from hypothesis import settings
@@ -45,6 +46,16 @@ def onnx():
     """ONNX, whose operators ours are, with its reference evaluator."""
     pytest.importorskip("onnx.reference", reason="onnx is not installed")
     return pytest.importorskip("onnx", reason="onnx is not installed")
+
+
+@pytest.fixture(scope="session")
+def onnx_node_tests(onnx):
+    """ONNX's own tests of its operators, by name."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some operators' tests overflow on purpose
+        return {test.name: test for test in load_model_tests(kind="node")}
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,20 @@ import numpy as np
 from hypothesis import strategies as st
 
 import halfbyte_reference as reference
-from halfbyte_reference.inputs import floats, halves
+from halfbyte import QuantizedTensor
+from halfbyte_reference.inputs import floats, halves, strided
 from halfbyte_reference.inputs_quantized import codes, scales
+from integer_cases import SPREADS, operand
 from rational_linear import dynamic_row, finished, half, scalar_sum
-from strategies import kinds, seeds, small_sizes
+from strategies import kinds, laid_out, layouts, seeds, sizes, small_sizes
 
 X_FORMS = ("floats", "halves", "codes", "affine codes", "weight-only floats", "weight-only halves")
 CODES = ("codes", "affine codes")
 few = st.sampled_from((1, 2, 3, 0, 4))
+plain = st.just("c")
+short_groups = st.sampled_from((1, 2, 3, 5, 8, 16, 100))
+group_sizes = st.sampled_from((1, 3, 5, 8, 16, 32, 33, 64, 100, 128, 1000))
+rows = st.sampled_from((1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 13, 33, 97, 200))
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,9 @@ class Case:
     bias_of: object
     activation: str | None
     seed: int
+    spread: str
+    layout_x: str
+    layout_w: str
 
     @property
     def group(self):
@@ -53,13 +62,27 @@ class Case:
     @property
     def weights(self):
         """Codes, scale and zero point."""
-        values, zero_point = (
-            codes(shape, [self.seed, i], self.bits, self.signed)
-            for i, shape in enumerate(((self.n, self.k), self.scale_shape))
-        )
+        form = self.bits, self.signed
+        values = operand((self.k, self.n), [self.seed, 0], *form, self.spread).T
+        zero_point = codes(self.scale_shape, [self.seed, 1], *form).astype(np.int32)
         scale = scales(self.scale_shape, [self.seed, 2], self.scale_kind)
         affine = self.affine or not self.signed
-        return values, scale, zero_point.astype(np.int32) if affine else None
+        return laid_out(values, self.layout_w), scale, zero_point if affine else None
+
+    @property
+    def w(self):
+        """The argument w, whose arrays have the layout."""
+        values, scale, zero_point = self.weights
+        if self.bits == 4:
+            values = reference.pack_nibbles(values)
+        values, scale, zero_point = (
+            None if part is None else strided(part, self.layout_w)
+            for part in (values, scale, zero_point)
+        )
+        return QuantizedTensor(
+            values, scale, zero_point, bits=self.bits, axis=0 if self.how == "axis" else None,
+            group_size=self.group, signed=self.signed, shape=(self.n, self.k),
+        )  # fmt: skip
 
     @property
     def x_format(self):
@@ -69,10 +92,29 @@ class Case:
     @property
     def x(self):
         """(m, k), numbers or codes."""
+        shape, seed = (self.m, self.k), [self.seed, 3]
         if self.x_form in CODES:
-            return codes((self.m, self.k), [self.seed, 3], *self.x_format)
-        make = halves if self.x_form.endswith("halves") else floats
-        return make((self.m, self.k), [self.seed, 3], self.kind)
+            spread = "ends" if self.spread.endswith("ends") else "full"
+            made = operand(shape, seed, *self.x_format, spread)
+        else:
+            make = halves if self.x_form.endswith("halves") else floats
+            made = make(shape, seed, self.kind)
+        return laid_out(made, self.layout_x)
+
+    @property
+    def x_given(self):
+        """The argument x: an array or a QuantizedTensor, whose array of codes has the layout."""
+        x = self.x
+        if self.x_form not in CODES:
+            return x
+        bits, signed = self.x_format
+        if bits == 4:
+            x = strided(reference.pack_nibbles(x), self.layout_x)
+        scale, zero_point = (self.x_named.get(name) for name in ("x_scale", "x_zero_point"))
+        return QuantizedTensor(
+            x, scale, zero_point,
+            bits=bits, axis=self.x_named["x_axis"], signed=signed, shape=(self.m, self.k),
+        )  # fmt: skip
 
     @property
     def x_named(self):
@@ -100,10 +142,27 @@ class Case:
         shared = {"axis": axis, "group_size": self.group, "activation": self.activation}
         return shared | self.x_named
 
+    def layer(self, backend, packed=False, **named):
+        """Return a backend's result, of the weights prepacked or not."""
+        shared = {"activation": self.activation, "x_bits": self.x_named.get("x_bits", 8)}
+        w = backend.prepack(self.w) if packed else self.w
+        return backend.linear(self.x_given, w, self.bias, **shared | named)
+
     def called(self, x=None, **named):
         """Return the reference's result, for another x or with other arguments if given."""
         x = self.x if x is None else x
         return reference.linear_int(x, *self.weights, self.bias, **self.named | named)
+
+    def output(self, dtype, affine):
+        """Return arguments that quantize the result, the scale such that many codes occur."""
+        zero_point = None
+        if affine or dtype is np.uint8:
+            zero_point = int(codes((), [self.seed, 8], 8, dtype is not np.uint8))
+        y = self.called().astype(np.float64)
+        y = np.append(np.abs(y[np.isfinite(y) & (y != 0)]), 1)
+        scale = np.median(y) * 2.0 ** np.random.default_rng([self.seed, 7]).uniform(-8, 0)
+        scale = np.float32(np.clip(scale, 2.0**-149, np.finfo(np.float32).max))
+        return {"out_dtype": dtype, "out_scale": scale, "out_zero_point": zero_point}
 
     def one_by_one(self):
         """Return the result of the scalar layer, as FP32."""
@@ -143,25 +202,37 @@ class Case:
         return [code - zero_point for code in row], scale
 
 
-def cases(x_form, m=few, k=small_sizes, n=few, how=("tensor", "axis", "group")):
-    """Draw a layer."""
-    return st.builds(
-        Case,
-        m=m,
-        k=k,
-        n=n,
-        x_form=st.just(x_form),
-        x_bits=st.sampled_from((8, 4)),
-        x_signed=st.booleans(),
-        x_each=st.booleans(),
-        kind=kinds,
-        bits=st.sampled_from((8, 4, 2, 3)),
-        signed=st.booleans(),
-        affine=st.booleans(),
-        how=st.sampled_from(how),
-        group_size=st.sampled_from((1, 2, 3, 5, 8, 16, 100)),
-        scale_kind=st.sampled_from(("normal", "mixed", "power")),
-        bias_of=st.sampled_from((None, halves, floats)),
-        activation=st.sampled_from((None, "relu")),
-        seed=seeds,
+@st.composite
+def cases(
+    draw, x_form, m=few, k=small_sizes, n=few, how=("tensor", "axis", "group"),
+    group_size=short_groups, bits=(8, 4, 2, 3), spread=("full",), layout=plain,
+):  # fmt: skip
+    """Draw a layer; each argument is the strategy, or the choices, for that part."""
+    return Case(
+        m=draw(m),
+        k=draw(k),
+        n=draw(n),
+        x_form=x_form,
+        x_bits=draw(st.sampled_from((8, 4))),
+        x_signed=draw(st.booleans()),
+        x_each=draw(st.booleans()),
+        kind=draw(kinds),
+        bits=draw(st.sampled_from(bits)),
+        signed=draw(st.booleans()),
+        affine=draw(st.booleans()),
+        how=draw(st.sampled_from(how)),
+        group_size=draw(group_size),
+        scale_kind=draw(st.sampled_from(("normal", "mixed", "power"))),
+        bias_of=draw(st.sampled_from((None, halves, floats))),
+        activation=draw(st.sampled_from((None, "relu"))),
+        seed=draw(seeds),
+        spread=draw(st.sampled_from(spread)),
+        layout_x=draw(layout),
+        layout_w=draw(layout),
     )
+
+
+def layers(x_form, m=rows, k=sizes, n=sizes, **named):
+    """Draw a layer for a backend: of every size and layout."""
+    named = {"group_size": group_sizes, "spread": SPREADS, "layout": layouts} | named
+    return cases(x_form, m, k, n, **named)

@@ -2,7 +2,6 @@
 """ONNX's operators as a second oracle: their node tests, their evaluator, onnxruntime."""
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from assertions import assert_same_bits
 from halfbyte import Int4Array, QuantizedTensor
 from halfbyte_reference.inputs import floats
 from halfbyte_reference.inputs_quantized import codes, near_ties, scales
+from onnx_nodes import array_of, run_node
 from quantized_cases import lengths
 from strategies import seeds
 
@@ -64,30 +64,16 @@ NODE_TESTS_THAT_ARE_NOT_OURS = (
 
 
 @pytest.fixture(scope="session")
-def node_tests(onnx):
+def node_tests(onnx_node_tests):
     """ONNX's own tests of the operators in TRANSLATIONS, by name."""
-    from onnx.backend.test.loader import load_model_tests
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other operators' tests overflow on purpose
-        tests = load_model_tests(kind="node")
     return {
-        test.name: test
-        for test in tests
+        name: test
+        for name, test in onnx_node_tests.items()
         if any(node.op_type in TRANSLATIONS for node in test.model.graph.node)
     }
 
 
 # ---- ONNX's operators in halfbyte's calls ------------------------------------------------------
-def array_of(tensor):
-    """Return what a node test holds, an array, a scalar or an ONNX tensor, as an array."""
-    if isinstance(tensor, (np.ndarray, np.generic)):
-        return np.asarray(tensor)
-    from onnx.numpy_helper import to_array
-
-    return to_array(tensor)
-
-
 def plain(array):
     """Return integers of 2 and 4 bits as int8 or uint8, anything else as it is."""
     bits, signed = INTEGERS.get(array.dtype.name, (8, True))
@@ -166,31 +152,6 @@ ENGINES = [
 ]
 
 
-def run_node(onnx, engine, op_type, *inputs, outputs=1, **attributes):
-    """Return the outputs of one ONNX node."""
-    module = pytest.importorskip(engine, reason=f"{engine} is not installed")
-    feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(inputs)}
-    results = [f"y{i}" for i in range(outputs)]
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [onnx.helper.make_node(op_type, list(feeds), results, **attributes)],
-            op_type,
-            [
-                onnx.helper.make_tensor_value_info(
-                    name, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape
-                )
-                for name, x in feeds.items()
-            ],
-            [onnx.ValueInfoProto(name=name) for name in results],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", 23)],
-        ir_version=11,
-    )
-    if engine == "onnx.reference":
-        return module.ReferenceEvaluator(model).run(None, feeds)
-    return module.InferenceSession(model.SerializeToString()).run(None, feeds)
-
-
 @dataclass(frozen=True)
 class NodeCase:
     """Numbers and scales of a (De)QuantizeLinear node."""
@@ -263,7 +224,7 @@ def onnx_integers(onnx, values, integer):
 def test_codes_are_those_of_quantizelinear(engine, integer, case, onnx, backend):
     zero_point = onnx_integers(onnx, case.codes(case.scale_shape, 2, integer), integer)
     inputs = case.x(integer), case.scale, zero_point
-    (want,) = run_node(onnx, engine, "QuantizeLinear", *inputs, **case.attributes)
+    (want,) = run_node(engine, "QuantizeLinear", *inputs, **case.attributes)
     (got,) = quantize_linear(backend, *inputs, **case.attributes)
     assert_same_bits(got, plain(want), backend)
 
@@ -278,7 +239,7 @@ def test_numbers_are_those_of_dequantizelinear(engine, integer, dtype, case, onn
     )
     inputs = values, case.scale, zero_point
     kind = {"output_dtype": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))}
-    (want,) = run_node(onnx, engine, "DequantizeLinear", *inputs, **case.attributes, **kind)
+    (want,) = run_node(engine, "DequantizeLinear", *inputs, **case.attributes, **kind)
     (got,) = dequantize_linear(backend, *inputs, **case.attributes, dtype=dtype)
     assert_same_bits(got, want, backend)
 
@@ -287,6 +248,6 @@ def test_numbers_are_those_of_dequantizelinear(engine, integer, dtype, case, onn
 @given(n=lengths.filter(bool), seed=seeds)
 def test_scale_from_data_is_that_of_dynamicquantizelinear(engine, n, seed, onnx, backend):
     x = floats((n,), seed)
-    want = run_node(onnx, engine, "DynamicQuantizeLinear", x, outputs=3)
+    want = run_node(engine, "DynamicQuantizeLinear", x, outputs=3)
     for got, result in zip(dynamic_quantize_linear(backend, x), want, strict=True):
         assert_same_bits(got, plain(result), backend)
