@@ -1,38 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests run in a process of its own: `run_child("name", ...)` calls the function `name` there.
 
-A child fails by raising. These functions change the process (its floating-point modes, its
-children, its end), which a test process could not survive or undo.
+A child fails by raising. These functions change the process (its children, its end), which a test
+process could not survive or undo; those of `children_in_modes` change its floating-point modes.
 """
 
-import ctypes
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import threading
 import time
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 
-FLUSH_TO_ZERO = 0x8040  # MXCSR: FTZ and DAZ
-ROUND_DOWN, ROUND_UP, ROUND_TOWARD_ZERO = 0x2000, 0x4000, 0x6000
-_MODES = 0xE040
-_MXCSR_IN_FENV = slice(28, 32)
 
-MODES_MISSING = (
-    None
-    if sys.platform == "linux" and platform.machine() == "x86_64"
-    else "no fenv_t of Linux on x86-64, by which the test reaches MXCSR"
-)
-
-
-def run_child(function, *args, timeout=120, **environment):
-    """Call `children.function(*args)` in a fresh process and return the completed process."""
-    code = f"import children; children.{function}(*{args!r})"
+def run_child(function, *args, module="children", timeout=120, **environment):
+    """Call `module.function(*args)` in a fresh process and return the completed process."""
+    code = f"import {module}; {module}.{function}(*{args!r})"
     paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -42,182 +27,6 @@ def run_child(function, *args, timeout=120, **environment):
         timeout=timeout,
         check=False,
     )
-
-
-def modes():
-    """Return the calling thread's rounding and flush-to-zero bits."""
-    return _mxcsr(_environment()) & _MODES
-
-
-def set_modes(bits):
-    """Set the calling thread's rounding and flush-to-zero bits."""
-    environment = _environment()
-    value = _mxcsr(environment) & ~_MODES | bits
-    environment[_MXCSR_IN_FENV] = list(value.to_bytes(4, "little"))
-    ctypes.CDLL("libm.so.6").fesetenv(environment)
-
-
-def _environment():
-    environment = (ctypes.c_ubyte * 32)()
-    ctypes.CDLL("libm.so.6").fegetenv(environment)
-    return environment
-
-
-def _mxcsr(environment):
-    return int.from_bytes(bytes(environment[_MXCSR_IN_FENV]), "little")
-
-
-def keep_bits_in_modes(isa_name, bits, pool_first):
-    """Return every function's usual bits although the caller has set `bits`; leave them set."""
-    from backends import CpuBackend
-    from halfbyte_reference import gemm_f16, inputs, linear, to_f16, to_f32
-
-    backend = CpuBackend(isa_name)
-    backend.set_num_threads(2)
-    backend.warm_up()
-    a, b = inputs.halves((300, 200), 1), inputs.halves((200, 300), 2)
-    w, small = b.T.copy(), a / np.float16(1024)
-    subnormal = inputs.floats((300, 300), 3, "bits").view(np.uint32) & np.uint32(0x807FFFFF)
-    c = subnormal.view(np.float32)
-    # alpha brings most of the products of `small` below 2^-126; c and bias are there already.
-    steps = {"alpha": 1.25 * 2.0**-120, "beta": 1.0, "c": c, "bias": c[0]}
-    gemm, layer = (backend.gemm_f16, gemm_f16), (backend.linear, linear)
-    calls = {
-        "product": (*gemm, (a, b), {}),
-        "small": (*gemm, (small[:3, :5], b[:5, :9]), {"alpha": steps["alpha"]}),
-        "large": (*gemm, (small, b), steps),
-        "half": (*gemm, (a, b), {"out_dtype": np.float16, "alpha": 2.0**-20}),
-        "decoding": (*layer, (a[0], w), {}),
-        "rounded": (*layer, (c[:2, :200], w), {}),
-        "inexact alpha": (*gemm, (a[:3, :5], b[:5, :9]), {"alpha": 0.1}),
-        "subnormal alpha": (*gemm, (a[:3, :5], b[:5, :9]), {"alpha": 2.0**-140}),
-        "to_f16": (backend.to_f16, to_f16, (inputs.floats(100_003, 4, "wide"),), {}),
-        "to_f32": (backend.to_f32, to_f32, (inputs.every_half(),), {}),
-    }
-    packed = backend.prepack(b)
-    pairs = {
-        name: (partial(got, *args, **named), partial(want, *args, **named))
-        for name, (got, want, args, named) in calls.items()
-    }
-    pairs["packed"] = (partial(backend.gemm_f16, small, packed, **steps), pairs["large"][1])
-    if pool_first:
-        backend.gemm_f16(a, b)
-    _keep_bits(backend, pairs, bits)
-
-
-def keep_codes_in_modes(isa_name, bits, pool_first):
-    """Return every quantization's usual bits although the caller has set `bits`; leave them set."""
-    import halfbyte
-    import halfbyte_reference as reference
-    from backends import CpuBackend
-    from halfbyte_reference import inputs, inputs_quantized
-
-    backend = CpuBackend(isa_name)
-    backend.set_num_threads(1)  # and so no pool yet
-    backend.warm_up()
-    x = inputs.floats((300, 301), 1)
-    acc = inputs_quantized.accumulators((300, 301), 2)
-    scale = inputs_quantized.scales(301, 3, "subnormal")
-    near = inputs_quantized.near_ties(np.broadcast_to(scale, x.shape), 4)
-    # Scales from data around 2^-126, below which they become 1.
-    small = x * np.exp2(np.linspace(-140, -110, 300))[:, None].astype(np.float32)
-    # Extremes that two threads find: the least in the first half, or in the other.
-    two_parts = np.zeros(2**18, np.float32)
-    two_parts[[0, 1, -1]] = 2.0**-117, -(2.0**-127), -(2.0**-130)
-    ones = {"axis": 1, "scale": scale}
-
-    def codes(q):
-        parts = [part.tobytes() for part in (q.values, q.scale, q.zero_point) if part is not None]
-        return np.frombuffer(b"".join(parts), np.uint8)
-
-    def reference_codes(x, **named):
-        q = reference.quantize(x, **named)
-        return codes(SimpleNamespace(values=q.codes, scale=q.scale, zero_point=q.zero_point))
-
-    def quantization(x, **named):
-        return lambda: codes(backend.quantize(x, **named)), lambda: reference_codes(x, **named)
-
-    def observation(make, *arrays):
-        def parts(library):
-            with backend.forced():
-                observer = make(library)
-                for array in arrays:
-                    observer.update(array)
-                scale, zero_point = observer.scale_zero_point(symmetric=False)
-            return codes(SimpleNamespace(values=scale, scale=scale, zero_point=zero_point))
-
-        return lambda: parts(halfbyte), lambda: parts(reference)
-
-    def unchanged(call):
-        before = call()
-        return call, lambda: before
-
-    tensor = backend.quantize(near, **ones)
-    gradients = partial(backend.fake_quantize_backward, x, near, scale, axis=1)
-    tiny = x * np.float32(2.0**-141)
-    tiny_gradients = partial(backend.fake_quantize_backward, tiny, near, scale, axis=1)
-    pairs = {
-        "data": quantization(x),
-        "rows": quantization(small, axis=0),
-        "affine rows": quantization(small, axis=0, symmetric=False),
-        "two parts": quantization(two_parts, symmetric=False),
-        "two parts the other way round": quantization(two_parts[::-1], symmetric=False),
-        "groups": quantization(small, group_size=32, bits=3),
-        "mse": unchanged(lambda: codes(backend.quantize(small, axis=0, bits=3, method="mse"))),
-        "subnormal scales": quantization(near, **ones),
-        "stochastic": quantization(near, **ones, rounding="stochastic", seed=5),
-        "halves": quantization(x.astype(np.float16), scale=np.float32(0.01)),
-        "number": unchanged(lambda: codes(backend.quantize(x, scale=0.1))),
-        "subnormal number": unchanged(lambda: codes(backend.quantize(near, scale=2.0**-140))),
-        "dequantize": (
-            partial(backend.dequantize, tensor),
-            lambda: reference.dequantize(tensor.values, scale, axis=1),
-        ),
-        "dequantize to halves": unchanged(
-            partial(backend.dequantize, backend.quantize(x), dtype=np.float16)
-        ),
-        "requantize": (
-            partial(backend.requantize, acc, np.float32(1e-8), bias=x[0]),
-            lambda: reference.requantize(acc, np.float32(1e-8), bias=x[0]),
-        ),
-        "fake": (
-            partial(backend.fake_quantize, near, scale, axis=1),
-            lambda: reference.fake_quantize(near, scale, axis=1),
-        ),
-        "extremes": observation(lambda library: library.MinMaxObserver(0), small, -small),
-        "subnormal extremes": observation(
-            lambda library: library.MinMaxObserver(),
-            *(np.float32([low, 2.0**-117]) for low in (-(2.0**-127), -(2.0**-130))),
-        ),
-        "averages": observation(lambda library: library.MovingAverageObserver(0), small, x, near),
-        "subnormal averages": observation(
-            lambda library: library.MovingAverageObserver(momentum=2.0**-140),
-            *(np.float32([0.0, high]) for high in (2.0**-117, 2.0**22)),
-        ),
-        "dx": unchanged(lambda: gradients()[0]),
-        "dscale": unchanged(lambda: gradients()[1]),
-        "subnormal dscale": unchanged(lambda: tiny_gradients()[1]),
-    }
-    backend.set_num_threads(2)
-    if pool_first:
-        backend.quantize(x)
-    _keep_bits(backend, pairs, bits)
-
-
-def _keep_bits(backend, pairs, bits):
-    """Call the first of each pair in the modes `bits` and the second before them: same bits."""
-    from assertions import assert_same_bits
-
-    wants = {name: want() for name, (_, want) in pairs.items()}
-    set_modes(bits)
-    gots = {name: got() for name, (got, _) in pairs.items()}
-    after = modes()
-    set_modes(0)
-    if after != bits:
-        msg = f"MXCSR modes are {after:#x} after the calls, want {bits:#x}"
-        raise AssertionError(msg)
-    for name, got in gots.items():
-        assert_same_bits(got, wants[name], f"{backend}, {name}, modes {bits:#x}")
 
 
 def multiply_after_fork(isa_name):
@@ -301,11 +110,13 @@ def print_modules_after_import(name):
     )
 
 
-def print_runnable():
-    """Print the instruction sets that this process may use."""
+def print_runnable(*ceilings):
+    """Print the instruction sets that this process may use, a line for each HALFBYTE_ISA."""
     from halfbyte.cpu import isa
 
-    sys.stdout.write(" ".join(isa.runnable()))
+    for ceiling in ceilings or (os.environ.get("HALFBYTE_ISA", ""),):
+        os.environ["HALFBYTE_ISA"] = ceiling
+        sys.stdout.write(" ".join(isa.runnable()) + "\n")
 
 
 def print_num_threads():

@@ -22,6 +22,28 @@ needs_x86_64 = pytest.mark.skipif(
     platform.machine().lower() not in {"x86_64", "amd64"}, reason="the machine is not x86-64"
 )
 
+PLAIN = ["generic", "avx2", "avx512"]
+EVERY = [*PLAIN, "avxvnni", "avx512vnni"]
+CEILINGS = {
+    "generic": ["generic"],
+    "avx2": ["generic", "avx2"],
+    "avx512": PLAIN,
+    "avxvnni": ["generic", "avx2", "avxvnni"],
+    "avx512vnni": EVERY,
+    "": EVERY,
+}
+TARGETS = {
+    "x86-64": ["generic"],
+    "ivybridge": ["generic"],  # AVX and F16C, but no FMA
+    "haswell": ["generic", "avx2"],
+    "znver3": ["generic", "avx2"],
+    "skylake-avx512": PLAIN,
+    "cascadelake": EVERY,
+    "znver4": EVERY,
+    "sapphirerapids": EVERY,
+    "alderlake": ["generic", "avx2", "avxvnni"],
+}
+
 
 def test_generic_isa_runs_everywhere():
     assert isa.runnable()[0] == "generic"
@@ -30,16 +52,6 @@ def test_generic_isa_runs_everywhere():
 def test_unknown_isa_cannot_be_forced():
     with pytest.raises(ValueError, match="avx1024"), isa.forced("avx1024"):
         pass
-
-
-def test_ceiling_leaves_the_generic_isa_alone():
-    child = children.run_child("print_runnable", HALFBYTE_ISA="generic")
-    assert child.stdout.split() == ["generic"], child.stderr
-
-
-def test_ceiling_keeps_wider_instruction_sets_out():
-    child = children.run_child("print_runnable", HALFBYTE_ISA="avx2")
-    assert set(child.stdout.split()) <= {"generic", "avx2"}, child.stderr
 
 
 def test_unknown_ceiling_is_refused():
@@ -53,20 +65,44 @@ def test_unknown_ceiling_is_named_in_the_refusal():
     assert "avx1024" in child.stderr.strip().splitlines()[-1]
 
 
-@needs_x86_64
-def test_target_without_fma_has_the_generic_isa_only():
+@pytest.fixture(scope="module")
+def below_ceilings():
+    """What each ceiling admits on a target that has everything."""
     child = children.run_child(
-        "print_runnable", NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="", HALFBYTE_ISA=""
+        "print_runnable", *CEILINGS, NUMBA_CPU_NAME="sapphirerapids", NUMBA_CPU_FEATURES=""
     )
-    assert child.stdout.split() == ["generic"], child.stderr
+    return dict(zip(CEILINGS, map(str.split, child.stdout.splitlines()), strict=True))
 
 
 @needs_x86_64
-def test_haswell_target_has_avx2_and_no_avx512():
+@pytest.mark.parametrize("ceiling", CEILINGS)
+def test_ceiling_admits_vectors_and_products_that_it_has(ceiling, below_ceilings):
+    assert below_ceilings[ceiling] == CEILINGS[ceiling]
+
+
+@needs_x86_64
+@pytest.mark.parametrize("target", TARGETS)
+def test_target_has_the_instruction_sets_that_llvm_knows_it_to_have(target):
     child = children.run_child(
-        "print_runnable", NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="", HALFBYTE_ISA=""
+        "print_runnable", NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="", HALFBYTE_ISA=""
     )
-    assert child.stdout.split() == ["generic", "avx2"], child.stderr
+    assert child.stdout.split() == TARGETS[target], child.stderr
+
+
+@pytest.mark.parametrize("name", isa.runnable())
+def test_plain_isa_has_the_same_vectors_and_no_vnni(name):
+    with isa.forced(name) as chosen:
+        plain = chosen.with_lanes(2 * chosen.lanes).plain
+    assert (plain.lanes, plain.register_bits) == (2 * chosen.lanes, chosen.register_bits)
+    assert not plain.vnni
+    assert (plain is chosen.with_lanes(plain.lanes)) == (not chosen.vnni)
+
+
+@pytest.mark.parametrize("name", isa.runnable())
+def test_kernels_that_multiply_no_integers_are_compiled_for_the_plain_isa(name):
+    with isa.forced(name) as chosen:
+        kernel = quantization_values.requantize
+        assert kernel.compile(chosen) is kernel.compile(chosen.plain)
 
 
 @pytest.mark.parametrize("name", isa.runnable())
