@@ -229,7 +229,7 @@ def pack_panels(b: Array) -> Array:
     lines."""
     k, n = b.shape
     count = -(-n // PANEL)
-    panels = aligned_empty((count, k, PANEL))
+    panels = aligned_bytes((count, k, 2 * PANEL)).view(np.float16)
     if b.size:
         parts = min(threads.get_num_threads(), count) if b.size > 1 << 20 else 1
         cuts = [count * t // parts for t in range(parts + 1)]
@@ -239,9 +239,9 @@ def pack_panels(b: Array) -> Array:
     return panels.reshape(count * k, PANEL)
 
 
-def aligned_empty(shape: tuple[int, ...]) -> Any:
-    """A float16 array that starts on a cache line."""
-    size = 2 * math.prod(shape)
+def aligned_bytes(shape: tuple[int, ...]) -> Any:
+    """A uint8 array that starts on a cache line."""
+    size = math.prod(shape)
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(np.float16).reshape(shape)
+    return memory[start : start + size].reshape(shape)

@@ -44,7 +44,7 @@ def add_row(isa, a, b, sums, columns):
         prefetch_line(b + 2 * j + ROW_AHEAD)
         prefetch_line(b + 2 * j + ROW_AHEAD + 64)
         for v in range(j, j + PANEL, shape_columns(isa, shape)):
-            acc = tile_load(isa, shape, sums + 4 * v, 0)
+            acc = tile_load(isa, shape, sums + 4 * v, 0, SINGLE)
             tile_store(tile_fma(isa, acc, a, 0, b + 2 * v, HALF), sums + 4 * v, 0)
 
 

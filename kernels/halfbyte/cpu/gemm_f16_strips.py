@@ -6,6 +6,7 @@ acc[r, v] += a[r] * b[v]       a: FP32, one broadcast a row; b: FP16 or FP32, ve
 
 from halfbyte.cpu.compile import inner
 from halfbyte.cpu.simd import (
+    SINGLE,
     kind_bytes,
     prefetch_line,
     shape_columns,
@@ -28,9 +29,9 @@ def strip(isa, shape, kind, first, k, a, a_row, b, b_row, c, c_row, columns):
     for j in range(0, columns, shape_columns(isa, shape)):
         if first:
             tile_prefetch(isa, shape, c + 4 * j, c_row)
-            acc = tile_zero(isa, shape)
+            acc = tile_zero(isa, shape, SINGLE)
         else:
-            acc = tile_load(isa, shape, c + 4 * j, c_row)
+            acc = tile_load(isa, shape, c + 4 * j, c_row, SINGLE)
         at, bt = a, b + kind_bytes(kind) * j
         for _ in range(k):
             if kind_bytes(kind) == 2:  # widened panels are in the cache

@@ -61,6 +61,7 @@ class Isa:
         self.f16c = f16c  # without it halves convert by integer operations: same bits
         self.block = block  # side of a square of 16-bit values; a transpose turns one or two
         self.vnni = vnni  # products of bytes, four at a time; without it of 16 bits, two at a time
+        self.pairs = fma and not vnni  # `pmaddubsw`: products of bytes, two at a time, to 16 bits
         self._numba_type_ = IsaType(self)
 
     def __repr__(self) -> str:
@@ -71,7 +72,7 @@ class Isa:
 
     @property
     def plain(self) -> Isa:
-        """The same vectors without VNNI: what kernels that multiply no integers are compiled for."""
+        """The same vectors without VNNI, for kernels that multiply no integers."""
         if not self.vnni:
             return self
         same = (isa for isa in _TABLE if isa.register_bits == self.register_bits and not isa.vnni)

@@ -4,6 +4,7 @@
 from halfbyte.cpu import (
     casts_kernel,
     gemm_f16,
+    gemm_int,
     isa,
     quantization_errors,
     quantization_fake,
@@ -17,6 +18,7 @@ from halfbyte.cpu.compile import Kernel
 MODULES = (
     casts_kernel,
     gemm_f16,
+    gemm_int,
     quantization_errors,
     quantization_fake,
     quantization_kernel,

@@ -33,6 +33,8 @@ to the caller's code through `builder`, and returns the LLVM value of the result
     types.py         vectors, tiles, shapes and kinds of memory, as Numba types
     emit.py          what several intrinsics emit: loads, conversions, masks, FMA
     tiles.py         register tiles
+    dots.py          register tiles of integer sums
+    interleave.py    bytes of rows to the dwords that integer tiles multiply
     vectors.py       vectors to and from memory
     scalars.py       single values and runs of bytes
     arithmetic.py    on vectors, lane by lane, and all lanes into one
@@ -57,20 +59,49 @@ from halfbyte.cpu.simd.arithmetic import (
     total,
     zeros,
 )
+from halfbyte.cpu.simd.dots import (
+    a_bytes,
+    kind_of_bytes,
+    kind_of_nibbles,
+    multiplies_words,
+    pair_units,
+    tile_add_outer,
+    tile_add_pairs,
+    tile_add_scaled,
+    tile_dot,
+    tile_spread,
+)
 from halfbyte.cpu.simd.environment import (
     enter_default_rounding,
     finish_streaming,
     leave_default_rounding,
+)
+from halfbyte.cpu.simd.interleave import (
+    add_bytes,
+    block_columns,
+    even_bytes,
+    high_nibbles,
+    interleave_rows,
+    join_nibbles,
+    low_nibbles,
+    odd_bytes,
+    sort_nibbles,
+    transpose_dwords,
+    widen_bytes,
 )
 from halfbyte.cpu.simd.scalars import (
     bytes_of,
     clear_upper_nibble,
     copy_bytes,
     copy_element,
+    load_byte,
     load_double,
+    load_integer,
     load_scalar,
     single_from_bits,
+    store_byte,
     store_double,
+    store_integer,
     store_scalar,
     zero_bytes,
 )
@@ -85,7 +116,18 @@ from halfbyte.cpu.simd.tiles import (
     tile_zero,
 )
 from halfbyte.cpu.simd.transpose import block_of, transpose_words
-from halfbyte.cpu.simd.types import BYTE, DOUBLE, HALF, INTEGER, NIBBLE, SINGLE
+from halfbyte.cpu.simd.types import (
+    BITS,
+    BYTE,
+    DOUBLE,
+    HALF,
+    INTEGER,
+    NIBBLE,
+    NIBBLE_BYTE,
+    SINGLE,
+    SMALL_BYTE,
+    WORD,
+)
 from halfbyte.cpu.simd.vectors import (
     kind_bytes,
     lanes_of,
@@ -99,13 +141,20 @@ from halfbyte.cpu.simd.vectors import (
 )
 
 __all__ = [
+    "BITS",
     "BYTE",
     "DOUBLE",
     "HALF",
     "INTEGER",
     "NIBBLE",
+    "NIBBLE_BYTE",
     "SINGLE",
+    "SMALL_BYTE",
+    "WORD",
+    "a_bytes",
+    "add_bytes",
     "bits",
+    "block_columns",
     "block_of",
     "bytes_of",
     "clear_upper_nibble",
@@ -113,19 +162,31 @@ __all__ = [
     "copy_element",
     "doubles",
     "enter_default_rounding",
+    "even_bytes",
     "finish_streaming",
+    "high_nibbles",
+    "interleave_rows",
+    "join_nibbles",
     "kind_bytes",
+    "kind_of_bytes",
+    "kind_of_nibbles",
     "lanes_of",
     "larger",
     "largest",
     "leave_default_rounding",
     "load",
+    "load_byte",
     "load_double",
+    "load_integer",
     "load_part",
     "load_scalar",
+    "low_nibbles",
     "magnitude",
+    "multiplies_words",
     "multiply_add",
     "narrowed",
+    "odd_bytes",
+    "pair_units",
     "power_of_two",
     "prefetch_line",
     "select",
@@ -134,21 +195,31 @@ __all__ = [
     "singles",
     "smaller",
     "smallest",
+    "sort_nibbles",
     "splat",
     "splat_integer",
     "store",
+    "store_byte",
     "store_double",
+    "store_integer",
     "store_part",
     "store_scalar",
     "stream",
+    "tile_add_outer",
+    "tile_add_pairs",
+    "tile_add_scaled",
+    "tile_dot",
     "tile_fma",
     "tile_load",
     "tile_prefetch",
     "tile_shape",
+    "tile_spread",
     "tile_store",
     "tile_zero",
     "total",
+    "transpose_dwords",
     "transpose_words",
+    "widen_bytes",
     "widened",
     "zero_bytes",
     "zeros",

@@ -118,7 +118,7 @@ def total(typingctx, x):
     """The sum of all lanes, as a scalar: halves onto each other, in that order."""
 
     def codegen(context, builder, signature, args):
-        return emit.fold(builder, lambda builder, x, y: builder.fadd(x, y), args[0])
+        return emit.fold(builder, emit.add, args[0])
 
     return SCALARS[x.element](x), codegen
 
@@ -212,7 +212,7 @@ _operator(operator.add, _by_element("fadd", "add"))
 _operator(operator.sub, _by_element("fsub", "sub"))
 _operator(operator.xor, lambda builder, x, y: builder.xor(x, y))
 _operator(operator.and_, lambda builder, x, y: builder.and_(x, y))
-_operator(operator.mul, lambda builder, x, y: builder.fmul(x, y))
+_operator(operator.mul, _by_element("fmul", "mul"))
 _operator(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
 # Ordered: false where x or y is NaN, like Python's.
 _operator(operator.lt, lambda builder, x, y: builder.fcmp_ordered("<", x, y), "mask")

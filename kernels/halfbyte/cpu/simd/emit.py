@@ -237,6 +237,10 @@ def larger(builder, x, y):
     return builder.select(more(">", x, y), x, y)
 
 
+def add(builder, x, y):
+    return builder.fadd(x, y) if is_float(x) else builder.add(x, y)
+
+
 def fold(builder, combine, x):
     """All lanes into one, the upper half onto the lower one until one is left: the same order on
     every instruction set."""

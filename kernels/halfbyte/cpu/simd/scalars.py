@@ -56,6 +56,48 @@ def store_double(typingctx, x, address):
 
 
 @intrinsic
+def load_byte(typingctx, address):
+    """One unsigned byte."""
+
+    def codegen(context, builder, signature, args):
+        return builder.zext(emit.load(builder, args[0], I8), I64)
+
+    return types.int64(address), codegen
+
+
+@intrinsic
+def store_byte(typingctx, x, address):
+    """The low 8 bits of an int64 to memory."""
+
+    def codegen(context, builder, signature, args):
+        emit.store(builder, builder.trunc(args[0], I8), args[1])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, address), codegen
+
+
+@intrinsic
+def load_integer(typingctx, address):
+    """One signed integer of 32 bits."""
+
+    def codegen(context, builder, signature, args):
+        return builder.sext(emit.load(builder, args[0], I32), I64)
+
+    return types.int64(address), codegen
+
+
+@intrinsic
+def store_integer(typingctx, x, address):
+    """The low 32 bits of an int64 to memory."""
+
+    def codegen(context, builder, signature, args):
+        emit.store(builder, builder.trunc(args[0], I32), args[1])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, address), codegen
+
+
+@intrinsic
 def copy_element(typingctx, isa, target, source, kind):
     """Copy one value of this kind as it is."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Register tiles: rows x vectors of FP32 sums, unrolled when a call is compiled.
+"""Register tiles: rows x vectors of sums, unrolled when a call is compiled.
 
                   b[0]     b[1]      vectors of a row of b
                +--------+--------+
@@ -52,24 +52,30 @@ def shape_columns(typingctx, isa, shape):
 
 
 # ---- Tiles -------------------------------------------------------------------------------------
+def tile_of(isa, shape, kind) -> TileType:
+    """The type of a tile of SINGLE, BITS (32-bit integers) or WORD (16-bit ones)."""
+    element = {"f32": "f32", "w32": "i32", "i16": "i16"}[kind.element]
+    return TileType(shape.rows, shape.vectors, isa.isa.lanes, element)
+
+
 @intrinsic
-def tile_zero(typingctx, isa, shape):
-    """A tile of +0."""
-    tile = TileType(shape.rows, shape.vectors, isa.isa.lanes)
+def tile_zero(typingctx, isa, shape, kind):
+    """A tile of zeros."""
+    tile = tile_of(isa, shape, kind)
 
     def codegen(context, builder, signature, args):
         return ir.Constant(tile.ir, None)
 
-    return tile(isa, shape), codegen
+    return tile(isa, shape, kind), codegen
 
 
 @intrinsic
-def tile_load(typingctx, isa, shape, address, row_stride):
-    """A tile from FP32 memory, its rows `row_stride` bytes apart."""
-    tile = TileType(shape.rows, shape.vectors, isa.isa.lanes)
+def tile_load(typingctx, isa, shape, address, row_stride, kind):
+    """A tile of SINGLE or BITS from memory, its rows `row_stride` bytes apart."""
+    tile = tile_of(isa, shape, kind)
 
     def codegen(context, builder, signature, args):
-        _, _, row, row_stride = args
+        _, _, row, row_stride, _ = args
         value = ir.Constant(tile.ir, ir.Undefined)
         for r in range(tile.rows):
             for v in range(tile.vectors):
@@ -78,12 +84,12 @@ def tile_load(typingctx, isa, shape, address, row_stride):
             row = builder.add(row, row_stride)
         return value
 
-    return tile(isa, shape, address, row_stride), codegen
+    return tile(isa, shape, address, row_stride, kind), codegen
 
 
 @intrinsic
 def tile_store(typingctx, tile, address, row_stride):
-    """A tile to FP32 memory, its rows `row_stride` bytes apart."""
+    """A tile of 32-bit values to memory, its rows `row_stride` bytes apart."""
 
     def codegen(context, builder, signature, args):
         value, row, row_stride = args

@@ -34,15 +34,17 @@ class VectorType(types.Type):
 
 
 class TileType(types.Type):
-    """rows x vectors FP32 registers."""
+    """rows x vectors registers of 'f32' or 'i32' sums, or of 'i16' ones, two in each lane."""
 
-    def __init__(self, rows: int, vectors: int, lanes: int) -> None:
-        self.rows, self.vectors, self.lanes = rows, vectors, lanes
-        super().__init__(name=f"Tile({rows} x {vectors} x {lanes})")
+    def __init__(self, rows: int, vectors: int, lanes: int, element: str = "f32") -> None:
+        self.rows, self.vectors, self.lanes, self.element = rows, vectors, lanes, element
+        super().__init__(name=f"Tile({element}, {rows} x {vectors} x {lanes})")
 
     @property
     def vector(self) -> ir.VectorType:
-        return ir.VectorType(F32, self.lanes)
+        if self.element == "i16":
+            return ir.VectorType(I16, 2 * self.lanes)
+        return ir.VectorType(I32 if self.element == "i32" else F32, self.lanes)
 
     @property
     def ir(self) -> ir.ArrayType:
@@ -63,6 +65,7 @@ class KindType(types.Type):
 
     'f16', 'f32' and 'i32' are FP32 in registers, 'f64' is itself. 'i8' and 'i4' are codes: integers
     of the two sizes, i32 in registers; of two 4-bit ones that share a byte, the first is low.
+    'w32' are 32 bits of anything. What the others mean, `dots.py` says.
     """
 
     def __init__(self, element: str) -> None:
@@ -78,13 +81,13 @@ class KindType(types.Type):
     @property
     def register(self) -> str:
         """What a vector of them holds in registers."""
-        return {"f64": "f64", "i8": "i32", "i4": "i32"}.get(self.element, "f32")
+        return {"f64": "f64", "i8": "i32", "i4": "i32", "w32": "i32"}.get(self.element, "f32")
 
     def ir(self, lanes: int) -> ir.VectorType:
         """What is loaded and stored. Halves are bits here: not every CPU has registers of them."""
         if self.element == "i4":
             return ir.VectorType(I8, lanes // 2)
-        elements = {"f16": I16, "f32": F32, "f64": F64, "i32": I32, "i8": I8}
+        elements = {"f16": I16, "f32": F32, "f64": F64, "i32": I32, "w32": I32, "i8": I8}
         return ir.VectorType(elements[self.element], lanes)
 
 
@@ -97,6 +100,7 @@ class Kind:
 
 HALF, SINGLE, DOUBLE, INTEGER = Kind("f16"), Kind("f32"), Kind("f64"), Kind("i32")
 BYTE, NIBBLE = Kind("i8"), Kind("i4")
+WORD, SMALL_BYTE, NIBBLE_BYTE, BITS = Kind("i16"), Kind("s8"), Kind("n8"), Kind("w32")
 
 
 # A Numba type's data model says which LLVM type its values have.

@@ -60,7 +60,7 @@ def load_part(typingctx, isa, address, count, kind):
         stored = emit.load_part(builder, address, kind.ir(isa.isa.lanes), count)
         return emit.decode(builder, isa.isa, kind, stored)
 
-    return VectorType("f32", isa.isa.lanes)(isa, address, count, kind), codegen
+    return VectorType(kind.register, isa.isa.lanes)(isa, address, count, kind), codegen
 
 
 @intrinsic

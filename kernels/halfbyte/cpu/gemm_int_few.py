@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C = A B for integers and a few rows, exact, and a layer's result; on one thread.
+
+    for each panel of 64 columns           b as stored: packed, all panels are one stream
+      for 4, 2 or 1 rows at a time         bytes and nibbles become operands in the registers
+
+Reading b from memory is all that takes time. Plain b that is contiguous along n is packed in
+address order (`laid_out`), KC units of k of all panels, for as many rows as sums have room for.
+"""
+
+from halfbyte.cpu.compile import inlined, inner, kernel
+from halfbyte.cpu.gemm_int_many import SIGNATURE, Depth
+from halfbyte.cpu.gemm_int_operands import product_of
+from halfbyte.cpu.gemm_int_panels import PANEL_ROW, Operand, interleave, pack_group
+from halfbyte.cpu.gemm_int_parts import (
+    ROW_BYTES,
+    finish,
+    laid,
+    panel_terms,
+    scratch_layout,
+    stored_panel,
+    unit_of,
+)
+from halfbyte.cpu.gemm_int_strips import Terms, grouped_strip, strip
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.quantization_rows import lesser
+from halfbyte.cpu.simd import (
+    BYTE,
+    NIBBLE,
+    enter_default_rounding,
+    leave_default_rounding,
+    multiplies_words,
+    narrowed,
+    prefetch_line,
+    tile_shape,
+)
+
+FEW_ROWS = 8
+
+
+@inlined
+def low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead):
+    """`strip` or `grouped_strip` of a panel's columns. a, c: address and bytes between rows."""
+    if scales is None:
+        strip(
+            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c[0], c[1], 0,
+            PANEL, ahead,
+        )  # fmt: skip
+    else:
+        grouped_strip(
+            isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
+            scales, terms, i, c[0], c[1], 0, PANEL, ahead,
+        )  # fmt: skip
+
+
+@inner
+def few_rows(isa, kind, height, depth, a, b, scales, terms, i, c, ahead):
+    """4, 2 or 1 rows."""
+    if height == 4:
+        if scales is None:
+            low_strip(isa, tile_shape(isa, 4, 64), kind, depth, a, b, scales, terms, i, c, ahead)
+        else:  # integer and FP32 sums share the registers
+            shape = narrowed(tile_shape(isa, 4, 64), 2)
+            low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead)
+    elif height == 2:
+        low_strip(isa, tile_shape(isa, 2, 64), kind, depth, a, b, scales, terms, i, c, ahead)
+    else:
+        low_strip(isa, tile_shape(isa, 1, 64), kind, depth, a, b, scales, terms, i, c, ahead)
+
+
+@inlined
+def height_of(left):
+    """Rows of the next strip, of so many that are left."""
+    return 4 if left >= 4 else 2 if left >= 2 else 1
+
+
+@inner
+def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
+    """All rows of a panel, KC units of k from unit p on, into rows of 64 sums."""
+    bits = x.b.plain.bits
+    a_unit = unit_of(bits) * (2 if multiplies_words(isa, bits) else 1)
+    i = 0
+    while i < x.rows:
+        height = height_of(x.rows - i)
+        at, c = (a.at + i * a.row + p * a_unit, a.row), (c_at + i * ROW_BYTES, ROW_BYTES)
+        if bits == 4:
+            few_rows(isa, NIBBLE, height, depth, at, b_at, scales, terms, i, c, ahead)
+        else:
+            few_rows(isa, BYTE, height, depth, at, b_at, scales, terms, i, c, ahead)
+        ahead = False
+        i += height
+
+
+@inner
+def lay_out(isa, b, k, p, units, columns, target, place):
+    """Units of bytes from k = p on, of all panels, in the order in which b lies in memory; units of
+    a panel follow each other in `target`."""
+    whole = columns // PANEL * PANEL
+    size = units * PANEL_ROW
+    for u in range(units):
+        q = p + 4 * u
+        at = b.at + q * b.row
+        to = target + u * PANEL_ROW
+        if q + 4 <= k:
+            for j in range(0, whole, PANEL):
+                for r in range(4, 8):
+                    prefetch_line(at + j + r * b.row)
+                interleave(isa, at + j, b.row, to + j // PANEL * size, b.flip)
+        else:
+            for j in range(0, whole, PANEL):
+                part = Operand(b.at + j, b.row, b.column, b.bits, b.nibbles, b.flip)
+                pack_group(isa, part, q, k - q, PANEL, False, to + j // PANEL * size, place)
+    if whole < columns:
+        part = Operand(b.at + whole, b.row, b.column, b.bits, b.nibbles, b.flip)
+        depth = lesser(4 * units, k - p)
+        to = target + whole // PANEL * size
+        pack_group(isa, part, p, depth, columns - whole, False, to, place)
+
+
+@inlined
+def multiply(isa, x, kc, laid_out, scales):
+    """Part x of a product by the loops of this file's head."""
+    bits, rows = x.b.plain.bits, x.rows
+    unit = unit_of(bits)
+    group_units = (x.span + unit - 1) // unit
+    last_units = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
+    units = (x.groups - 1) * group_units + last_units
+    panels = (x.columns + PANEL - 1) // PANEL if laid_out else 1
+    room = 0 if x.b.packed else (kc * panels if laid_out else units)
+    s = scratch_layout(x.memory, rows, x.k, x.span, bits, 0, rows * panels, room)
+    a = laid(isa, x, s, 0, rows)
+    groups = x.groups if x.k > 0 else 0
+    if laid_out:
+        for p in range(0, units, kc):
+            count = min(kc, units - p)
+            lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)
+            for j in range(0, x.columns, PANEL):
+                # Groups are what `first` is told by: there are none here.
+                depth = Depth(p, 1, count, count, count)
+                terms = Terms(s.starts, s.sums, s.zeros, 4, 0, 0)
+                if p == 0:
+                    n = min(PANEL, x.columns - j)
+                    terms = panel_terms(isa, x, s, j, n, s.panels, False)
+                b_at = s.panels + j // PANEL * count * PANEL_ROW
+                c_at = s.kept + j // PANEL * rows * ROW_BYTES
+                strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
+        for j in range(0, x.columns, PANEL):
+            c_at = s.kept + j // PANEL * rows * ROW_BYTES
+            finish(isa, x, c_at, ROW_BYTES, rows, min(PANEL, x.columns - j), 0, j, True)
+    else:
+        for j in range(0, x.columns, PANEL):
+            n = min(PANEL, x.columns - j)
+            stored = stored_panel(isa, x, s, j, n)
+            terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
+            depth = Depth(0, groups, group_units, last_units, units)
+            own = scales
+            if scales is not None:
+                own = scales + j // PANEL * x.groups * PANEL_ROW
+            strips(isa, x, a, depth, 0, stored, own, terms, s.kept, x.b.packed)
+            finish(isa, x, s.kept, ROW_BYTES, rows, n, 0, j, scales is None)
+
+
+# As in gemm_int_many.py; after k the task has KC and whether b is laid out.
+@kernel(*SIGNATURE, vnni=True)
+def multiply_few(isa, a, b, out, request, task, scratch):
+    """One task of `gemm_int`, or of a layer whose weights have no groups."""
+    before = enter_default_rounding()
+    for t in range(task[0], task[1]):
+        x = product_of(request, task, t, a, b, out, scratch)
+        multiply(isa, x, task[7], task[8] != 0, None)
+    leave_default_rounding(before)
+
+
+@kernel(*SIGNATURE, vnni=True)
+def multiply_few_groups(isa, a, b, out, request, task, scratch):
+    """One task of a layer whose weights have groups."""
+    before = enter_default_rounding()
+    x = product_of(request, task, 0, a, b, out, scratch)
+    multiply(isa, x, task[7], False, x.b.panel_scales)
+    leave_default_rounding(before)

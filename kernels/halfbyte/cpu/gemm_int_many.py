@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C = A B for integers and more than a few rows, exact, and a layer's result; on one thread.
+
+    for each block of MC rows              a laid out with the sums of its rows
+      for each panel of 64 columns         b as stored, packed on the way if it is plain
+        for each KC units of k             expanded to what tiles multiply, if that is another form
+          for each 6 rows                  tile: 6 rows x as many vectors as the registers hold
+
+The last rows of a block overlap the ones before them: they are computed twice. `scales` is None, or
+an address: then k has groups, whose scaled sums are added up in FP32.
+"""
+
+from typing import NamedTuple
+
+from halfbyte.cpu.compile import i32_2d, i64_1d, inlined, inner, kernel, u8_1d, u8_2d
+from halfbyte.cpu.gemm_int_operands import product_of
+from halfbyte.cpu.gemm_int_panels import PANEL_ROW, expand_bytes, expand_nibbles
+from halfbyte.cpu.gemm_int_parts import (
+    ROW_BYTES,
+    finish,
+    laid,
+    panel_terms,
+    scratch_layout,
+    stored_panel,
+    unit_of,
+)
+from halfbyte.cpu.gemm_int_strips import grouped_strip, strip
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.simd import (
+    enter_default_rounding,
+    kind_of_bytes,
+    kind_of_nibbles,
+    lanes_of,
+    leave_default_rounding,
+    multiplies_words,
+    narrowed,
+    shape_columns,
+    tile_shape,
+)
+
+TILE_ROWS = 6
+
+
+class Depth(NamedTuple):
+    """Which part of k: its first group, how many, units of one, of the last, and of all."""
+
+    group: int
+    groups: int
+    units: int
+    last: int
+    all: int
+
+
+@inlined
+def part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1):
+    """`strip` or `grouped_strip` of these columns. a, c: address and bytes between rows."""
+    if scales is None:
+        strip(
+            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c[0], c[1], j0,
+            j1, False,
+        )  # fmt: skip
+    else:
+        grouped_strip(
+            isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
+            scales, terms, i, c[0], c[1], j0, j1, False,
+        )  # fmt: skip
+
+
+@inner
+def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns):
+    """6 rows of all columns of a panel: whole tiles, then narrower ones."""
+    lanes = lanes_of(isa)
+    if scales is None:
+        shape = tile_shape(isa, 6, 64)
+    else:  # half as wide: integer and FP32 sums share the registers
+        shape = narrowed(tile_shape(isa, 6, 64), 2)
+    end = (columns + lanes - 1) // lanes * lanes
+    j = columns // shape_columns(isa, shape) * shape_columns(isa, shape)
+    part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, 0, j)
+    if end - j >= 2 * lanes:
+        part_strip(
+            isa, narrowed(shape, 2), kind, depth, a, b, scales, terms, i, c, j, j + 2 * lanes
+        )
+        j += 2 * lanes
+    if end > j:
+        part_strip(isa, narrowed(shape, 1), kind, depth, a, b, scales, terms, i, c, j, j + lanes)
+
+
+@inner
+def expanded(isa, bits, source, units, target):
+    """Units of a panel as tiles multiply them: where they are, or in `target`."""
+    if bits == 4:
+        expand_nibbles(isa, source, target, units)
+        if multiplies_words(isa, 4):
+            # From the end on: each unit becomes two.
+            for u in range(2 * units - 1, -1, -1):
+                expand_bytes(isa, target + u * PANEL_ROW, target + 2 * u * PANEL_ROW, 1)
+        return target
+    if multiplies_words(isa, 8):
+        expand_bytes(isa, source, target, units)
+        return target
+    return source
+
+
+@inlined
+def multiply(isa, x, kc, mc, scales):
+    """Part x of a product by the loops of this file's head; KC in units, whole groups."""
+    bits, out = x.b.plain.bits, x.out
+    unit = unit_of(bits)
+    words = multiplies_words(isa, bits)
+    # In tiles' units, of which one of a panel's may be several; so many bytes of a, too.
+    factor = (2 if bits == 4 else 1) * (2 if words else 1)
+    a_unit = unit * (2 if words else 1)
+    group_units = (x.span + unit - 1) // unit
+    last_units = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
+    units = (x.groups - 1) * group_units + last_units
+    blocks = max(1, (units + kc - 1) // kc)
+    height = min(mc, x.rows)
+    strips = (height + TILE_ROWS - 1) // TILE_ROWS
+    kept = TILE_ROWS * (strips if blocks > 1 else 1)
+    s = scratch_layout(x.memory, height, x.k, x.span, bits, kc, kept, 0 if x.b.packed else units)
+    for row0 in range(0, x.rows, mc):
+        i0 = min(row0, x.rows - TILE_ROWS)
+        m = min(mc, x.rows - i0)
+        a = laid(isa, x, s, i0, m)
+        for j in range(0, x.columns, PANEL):
+            n = min(PANEL, x.columns - j)
+            stored = stored_panel(isa, x, s, j, n)
+            terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
+            direct = blocks == 1 and n % lanes_of(isa) == 0
+            direct = direct and not x.layer.scaled and out.column == 4
+            for p in range(0, max(units, 1), kc):
+                count = min(kc, units - p)
+                final = p + count == units
+                # Without groups, nothing but whether this is the first block is looked at.
+                group = p if scales is None else p // group_units
+                depth = Depth(
+                    group, (count + group_units - 1) // max(group_units, 1), group_units * factor,
+                    (last_units if final else group_units) * factor, count * factor,
+                )  # fmt: skip
+                b_at = expanded(isa, bits, stored + p * PANEL_ROW, count, s.expanded)
+                for strip_index in range((m + TILE_ROWS - 1) // TILE_ROWS):
+                    # A strip that overlaps the one before it has sums of its own.
+                    i = min(strip_index * TILE_ROWS, m - TILE_ROWS)
+                    a_at = a.at + i * a.row + p * a_unit
+                    c_at, c_row = s.kept, ROW_BYTES
+                    if blocks > 1:
+                        c_at += strip_index * TILE_ROWS * ROW_BYTES
+                    if direct:
+                        c_at, c_row = out.at + (i0 + i) * out.row + 4 * j, out.row
+                    at, c = (a_at, a.row), (c_at, c_row)
+                    own = scales
+                    if scales is not None:
+                        own = scales + j // PANEL * x.groups * PANEL_ROW
+                    if bits == 4:
+                        kind = kind_of_nibbles(isa)
+                        wide_strip(isa, kind, depth, at, b_at, own, terms, i, c, n)
+                    else:
+                        wide_strip(isa, kind_of_bytes(isa), depth, at, b_at, own, terms, i, c, n)
+                    if final and not direct:
+                        whole = scales is None
+                        finish(isa, x, c_at, c_row, TILE_ROWS, n, i0 + i, j, whole)
+
+
+# a, b or its panels, out (or an empty array), Request, task, scratch. The task: products, rows and
+# columns, each from .. to, k, and KC, MC.
+SIGNATURE = (u8_2d, u8_2d, i32_2d, i64_1d, i64_1d, u8_1d)
+
+
+@kernel(*SIGNATURE, vnni=True)
+def multiply_many(isa, a, b, out, request, task, scratch):
+    """One task of `gemm_int`, or of a layer whose weights have no groups."""
+    before = enter_default_rounding()
+    for t in range(task[0], task[1]):
+        x = product_of(request, task, t, a, b, out, scratch)
+        multiply(isa, x, task[7], task[8], None)
+    leave_default_rounding(before)
+
+
+@kernel(*SIGNATURE, vnni=True)
+def multiply_many_groups(isa, a, b, out, request, task, scratch):
+    """One task of a layer whose weights have groups."""
+    before = enter_default_rounding()
+    x = product_of(request, task, 0, a, b, out, scratch)
+    multiply(isa, x, task[7], task[8], x.b.panel_scales)
+    leave_default_rounding(before)

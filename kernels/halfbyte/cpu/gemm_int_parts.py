@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What integer products have in common, whatever their rows: scratch, operands laid out, terms."""
+
+from typing import NamedTuple
+
+from halfbyte.cpu.compile import inlined, inner, shared
+from halfbyte.cpu.epilogue import scatter_row
+from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, Operand, pack_panel
+from halfbyte.cpu.gemm_int_rows import lay_ones, lay_rows, padded, row_bytes
+from halfbyte.cpu.gemm_int_strips import Terms, strip
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.linear_epilogue import finish_layer
+from halfbyte.cpu.quantization_rows import lesser
+from halfbyte.cpu.simd import (
+    BITS,
+    BYTE,
+    NIBBLE,
+    lanes_of,
+    load,
+    load_integer,
+    multiplies_words,
+    splat_integer,
+    store,
+    store_integer,
+    tile_shape,
+    zero_bytes,
+)
+
+ROW_BYTES = 4 * PANEL  # of 64 sums
+
+
+class Scratch(NamedTuple):
+    """Addresses. Columns have 64 int32 a group, rows an int32 a group (`zeros`: one)."""
+
+    column_zeros: int
+    column_sums: int
+    starts: int
+    sums: int
+    zeros: int
+    line: int  # of bytes
+    ones: int  # a row of a that is all ones
+    a_rows: int
+    kept: int  # rows of 64 sums
+    panels: int  # of b, as stored
+    expanded: int  # a panel, as tiles multiply it
+    place: int  # for packing
+    end: int
+
+
+@shared
+def unit_of(bits):
+    """Steps of k in a unit of a panel."""
+    return 4 if bits == 8 else 8
+
+
+@shared
+def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
+    """Scratch from an aligned address on, for so many rows of a, rows of sums, units of b's panels
+    and KC units of the expanded one."""
+    groups = max(1, (k + span - 1) // span)
+    size = padded(k, span, unit_of(bits))
+    column_sums = memory + groups * ROW_BYTES
+    starts = column_sums + groups * ROW_BYTES
+    terms = (rows * groups * 4 + 63) // 64 * 64
+    zeros = starts + 2 * terms
+    line = zeros + (rows * 4 + 63) // 64 * 64
+    ones = line + row_bytes(size)
+    a_rows = ones + row_bytes(2 * size)
+    kept_at = a_rows + rows * row_bytes(2 * size)
+    panels_at = kept_at + kept * ROW_BYTES
+    expanded = panels_at + panels * PANEL_ROW
+    place = expanded + kc * (2 if bits == 8 else 4) * PANEL_ROW
+    return Scratch(
+        memory, column_sums, starts, starts + terms, zeros, line, ones, a_rows, kept_at, panels_at,
+        expanded, place, place + STAGE_BYTES,
+    )  # fmt: skip
+
+
+class Laid(NamedTuple):
+    """Rows of a as tiles read them: address and bytes between rows; whether there are zeros."""
+
+    at: int
+    row: int
+    shifted: bool
+
+
+@inner
+def laid(isa, x, s, i0, rows):
+    """Rows of a from i0 on, and what of them the columns of b are multiplied by."""
+    a, bits, k, span = x.a, x.b.plain.bits, x.k, x.span
+    unit = unit_of(bits)
+    words = multiplies_words(isa, bits)
+    size = padded(k, span, unit)
+    at = a.at + i0 * a.row
+    target, row = s.a_rows, row_bytes(2 * size if words else size)
+    if not words and a.bits == 8 and a.flip == 0 and a.column == 1 and size == k:
+        target, row = at, a.row
+    if k == 0:
+        zero_bytes(s.sums, 4 * rows)
+        zero_bytes(s.starts, 4 * rows)
+    offset = offset_of(x.b.plain)
+    lay_rows(
+        isa, a, at, rows, k, span, unit, words, target, row, s.line, offset, s.sums, s.starts,
+        4 * x.groups,
+    )  # fmt: skip
+    above = 128 if a.bits == 8 and a.flip != 0 else 0
+    shifted = above != 0 or a.zeros != 0
+    if shifted:
+        for i in range(rows):
+            zero = 0
+            if a.zeros != 0:
+                zero = load_integer(a.zeros + (i0 + i) * a.zeros_step)
+            store_integer(zero - above, s.zeros + 4 * i)
+        lay_ones(isa, k, span, unit, words, s.ones, s.line)
+    return Laid(target, row, shifted)
+
+
+@inlined
+def offset_of(b):
+    """How much more stored codes are than what they stand for."""
+    return 0 if b.flip == 0 else 128 if b.bits == 8 else 8
+
+
+@inner
+def stored_panel(isa, x, s, j, n):
+    """Address of the panel that starts at column j, packed now if b is plain."""
+    b = x.b.plain
+    if x.b.packed:
+        return b.at + j // PANEL * x.b.panel
+    at = b.at + (j // 2 if b.nibbles == ALONG_N else j) * b.column
+    part = Operand(at, b.row, b.column, b.bits, b.nibbles, b.flip)
+    pack_panel(isa, part, x.k, x.span, n, b.bits == 4, s.panels, s.place)
+    return s.panels
+
+
+@inner
+def panel_terms(isa, x, s, j, n, panel, shifted):
+    """What is added to products with the panel's columns."""
+    lanes, b = lanes_of(isa), x.b
+    zeros, sums = 0, 0
+    if b.panel_zeros != 0:
+        zeros = b.panel_zeros + j // PANEL * x.groups * PANEL_ROW
+    elif b.zeros != 0:
+        zeros = s.column_zeros
+        for i in range(n):
+            store_integer(-load_integer(b.zeros + (j + i) * b.zeros_step), zeros + 4 * i)
+    if shifted:
+        sums = s.column_sums
+        unit = unit_of(b.plain.bits)
+        none = Terms(s.place, 0, 0, 0, 0, 0)
+        zero_bytes(s.place, 4)
+        at, ones = panel, s.ones
+        for g in range(x.groups):
+            depth = lesser(x.span, x.k - g * x.span)
+            units = (depth + unit - 1) // unit
+            to = sums + g * PANEL_ROW
+            if b.plain.bits == 8:
+                strip(
+                    isa, tile_shape(isa, 1, 64), BYTE, True, units, ones, 0, at, none, 0, to,
+                    PANEL_ROW, 0, PANEL, False,
+                )  # fmt: skip
+            else:
+                strip(
+                    isa, tile_shape(isa, 1, 64), NIBBLE, True, units, ones, 0, at, none, 0, to,
+                    PANEL_ROW, 0, PANEL, False,
+                )  # fmt: skip
+            at += units * PANEL_ROW
+            words = multiplies_words(isa, b.plain.bits)
+            ones += units * unit * (2 if words else 1)
+            meant = splat_integer(isa, depth * offset_of(b.plain))
+            count = splat_integer(isa, depth)
+            for i in range(0, PANEL_ROW, 4 * lanes):
+                total = meant - load(isa, to + i, BITS)
+                if zeros != 0:
+                    total = total - count * load(isa, zeros + g * PANEL_ROW + i, BITS)
+                store(isa, total, to + i, BITS)
+    return Terms(s.starts, s.sums, s.zeros, 4 * x.groups, zeros, sums)
+
+
+@inner
+def finish(isa, x, sums, sums_row, rows, n, i, j, integers):
+    """Sums of rows from i and columns from j on to where they belong."""
+    out = x.out
+    if x.layer.scaled:
+        finish_layer(isa, integers, sums, sums_row, rows, n, out, x.layer, i, j)
+        return
+    at = out.at + i * out.row + j * out.column
+    for _ in range(rows):
+        scatter_row(isa, sums, at, out.column, False, n)
+        at += out.row
+        sums += sums_row

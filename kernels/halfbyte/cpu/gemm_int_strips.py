@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner loops of integer products: a few rows of a, all of k, the columns of one panel of b.
+
+A sum starts at what b's offset contributes (b is stored unsigned, `offset` more than it means):
+
+    sum xs (u - offset - bz) = dot(xs, u) - offset * sum xs - bz * sum xs
+
+and, where a has a zero point, goes on with what that contributes, az * -sum (u - offset - bz).
+"""
+
+from typing import NamedTuple
+
+from halfbyte.cpu.compile import inlined, inner
+from halfbyte.cpu.simd import (
+    BITS,
+    SINGLE,
+    WORD,
+    a_bytes,
+    pair_units,
+    prefetch_line,
+    shape_columns,
+    tile_add_outer,
+    tile_add_pairs,
+    tile_add_scaled,
+    tile_dot,
+    tile_load,
+    tile_spread,
+    tile_store,
+    tile_zero,
+)
+
+PANEL_ROW = 256  # bytes of a unit of k of a panel: 64 dwords
+# How far ahead of a panel to fetch where it comes from memory.
+PANEL_AHEAD = 4096
+
+
+class Terms(NamedTuple):
+    """Addresses of what is added to the products. Rows have an int32 a group: `starts`, `sums` and,
+    one for all groups, `zeros`. Columns have 64 int32 a group: `b_zeros` and `b_sums`, negative;
+    0 where there are none, and then `starts` is not zero."""
+
+    starts: int
+    sums: int
+    zeros: int
+    row: int  # bytes between rows of starts and sums
+    b_zeros: int
+    b_sums: int
+
+
+@inlined
+def started(isa, shape, terms, i, group, j):
+    """The tile of row i and column j that a group's products are added to."""
+    at = i * terms.row + 4 * group
+    acc = tile_spread(isa, shape, terms.starts + at, terms.row)
+    if terms.b_zeros != 0:
+        columns = terms.b_zeros + group * PANEL_ROW + 4 * j
+        acc = tile_add_outer(acc, terms.sums + at, terms.row, columns)
+    if terms.b_sums != 0:
+        columns = terms.b_sums + group * PANEL_ROW + 4 * j
+        acc = tile_add_outer(acc, terms.zeros + 4 * i, 4, columns)
+    return acc
+
+
+@inlined
+def add_products(isa, shape, kind, acc, a, a_row, b, units, ahead):
+    """acc + a b, so many units of k."""
+    step, most = a_bytes(isa, kind), pair_units(isa, kind)
+    if most == 0:
+        for _ in range(units):
+            if ahead:
+                prefetch_line(b + PANEL_AHEAD)
+                prefetch_line(b + PANEL_AHEAD + 128)
+            acc = tile_dot(isa, acc, a, a_row, b, kind)
+            a += step
+            b += PANEL_ROW
+        return acc
+    while units > 0:
+        count = most if units > most else units
+        pairs = tile_zero(isa, shape, WORD)
+        for _ in range(count):
+            if ahead:
+                prefetch_line(b + PANEL_AHEAD)
+                prefetch_line(b + PANEL_AHEAD + 128)
+            pairs = tile_dot(isa, pairs, a, a_row, b, kind)
+            a += step
+            b += PANEL_ROW
+        acc = tile_add_pairs(acc, pairs)
+        units -= count
+    return acc
+
+
+@inner
+def strip(isa, shape, kind, first, units, a, a_row, b, terms, i, c, c_row, j0, columns, ahead):
+    """c[rows, j0:columns] = or += a b in whole tiles, int32; a's first row is row i of `terms`."""
+    for j in range(j0, columns, shape_columns(isa, shape)):
+        if first:
+            acc = started(isa, shape, terms, i, 0, j)
+        else:
+            acc = tile_load(isa, shape, c + 4 * j, c_row, BITS)
+        acc = add_products(isa, shape, kind, acc, a, a_row, b + 4 * j, units, ahead)
+        tile_store(acc, c + 4 * j, c_row)
+
+
+@inner
+def grouped_strip(
+    isa, shape, kind, group, groups, units, last, a, a_row, b, scales, terms, i, c, c_row, j0,
+    columns, ahead,
+):  # fmt: skip
+    """c[rows, j0:columns] = or += groups' sums, converted to FP32, times their scales.
+
+    Groups from this one on, of `units`, the last of `last`. scales: 64 a group, from group 0 on.
+    """
+    step = a_bytes(isa, kind)
+    for j in range(j0, columns, shape_columns(isa, shape)):
+        if group == 0:
+            sums = tile_zero(isa, shape, SINGLE)
+        else:
+            sums = tile_load(isa, shape, c + 4 * j, c_row, SINGLE)
+        at, bt = a, b + 4 * j
+        for g in range(group, group + groups):
+            count = last if g == group + groups - 1 else units
+            acc = started(isa, shape, terms, i, g, j)
+            acc = add_products(isa, shape, kind, acc, at, a_row, bt, count, ahead)
+            sums = tile_add_scaled(sums, acc, scales + g * PANEL_ROW + 4 * j)
+            at += count * step
+            bt += count * PANEL_ROW
+        tile_store(sums, c + 4 * j, c_row)

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Register tiles of integer sums: products of bytes, exact on every instruction set.
+
+A lane is a column of b. What it multiplies in a step is what 32 bits hold, of b (unsigned) and of a
+row of a (signed, broadcast):
+
+    four bytes each, VNNI         vpdpbusd                  acc += u0 s0 + u1 s1 + u2 s2 + u3 s3
+    two 16-bit integers each      pmaddwd, paddd            acc += w0 v0 + w1 v1
+    four bytes each, to pairs     pmaddubsw, paddw          16-bit sums of two products each, added
+                                                            to acc now and then (pmaddwd by ones)
+
+pmaddubsw saturates at 16 bits, so the third is for u so small that it cannot: 15 for eight steps
+(8 * 2 * 15 * 128 = 30720), 128 for one (2 * 128 * 128 = 32768, reached only below zero).
+
+How b lies in memory, for 64 columns side by side:
+
+    kind            a dword of one column                      a unit of k, in 256 bytes
+    BYTE            u[0], u[1], u[2], u[3]                     4
+    NIBBLE          u[i] + 16 u[i + 4] in byte i               8
+    WORD            16 bits each: u[0], u[2] or u[1], u[3]     2: two dwords for each of BYTE's
+    SMALL_BYTE      as BYTE, no u above 128                    4
+    NIBBLE_BYTE     as BYTE, no u above 15                     4
+
+The low bytes of 16-bit pieces are u[0], u[2], the high ones u[1], u[3]: so a BYTE splits into
+WORDs by a mask and a shift, and a's 16-bit integers lie in the order 0, 2, 1, 3.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from halfbyte.cpu.simd import emit
+from halfbyte.cpu.simd.tiles import tile_of
+from halfbyte.cpu.simd.types import BITS, I8, I16, I32, I64, KindType
+
+# Units after which 16-bit sums have to be added to 32-bit ones.
+_PAIR_UNITS = {"i4": 4, "n8": 8, "s8": 1}
+
+
+def _in_pairs(isa, kind) -> bool:
+    return isa.pairs and kind.element in _PAIR_UNITS
+
+
+@intrinsic
+def pair_units(typingctx, isa, kind):
+    """How many units of this kind 16-bit sums hold; 0 if there are none of those: a constant."""
+    count = _PAIR_UNITS[kind.element] if _in_pairs(isa.isa, kind) else 0
+    return types.int64(isa, kind), emit.known(count)
+
+
+@intrinsic
+def multiplies_words(typingctx, isa, bits):
+    """Whether a has to be 16-bit integers where codes of b have so many bits."""
+
+    def codegen(context, builder, signature, args):
+        if isa.isa.vnni or not isa.isa.pairs:
+            return ir.Constant(ir.IntType(1), not isa.isa.vnni)
+        return builder.icmp_signed("!=", args[1], I64(4))
+
+    return types.boolean(isa, bits), codegen
+
+
+@intrinsic
+def kind_of_bytes(typingctx, isa):
+    """What panels of bytes become for many rows: BYTE or WORD."""
+    kind = KindType("i8" if isa.isa.vnni else "i16")
+    return kind(isa), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic
+def kind_of_nibbles(typingctx, isa):
+    """What panels of nibbles become for many rows: NIBBLE_BYTE, or what bytes become."""
+    kind = KindType("n8" if isa.isa.pairs else "i8" if isa.isa.vnni else "i16")
+    return kind(isa), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic
+def a_bytes(typingctx, isa, kind):
+    """Bytes of a row of a that belong to a unit of b: a constant."""
+    steps = {"i4": 2}.get(kind.element, 1)
+    if kind.element != "i16" and not isa.isa.vnni and not _in_pairs(isa.isa, kind):
+        steps *= 2  # a is 16-bit integers
+    return types.int64(isa, kind), emit.known(4 * steps)
+
+
+def _steps(builder, isa, kind, x):
+    """What a loaded unit of b means, one vector of operands for each dword of a."""
+    wide = kind.element != "i16" and not isa.vnni and not _in_pairs(isa, kind)
+    steps = [x]
+    if kind.element == "i4":
+        low = emit.constant(0x0F0F0F0F, x.type.count)
+        upper = builder.lshr(x, emit.constant(4, x.type.count))
+        steps = [builder.and_(x, low), builder.and_(upper, low)]
+    if not wide:
+        return steps
+    count = 2 * x.type.count
+    words = [builder.bitcast(step, ir.VectorType(I16, count)) for step in steps]
+    even, shift = emit.constant(0xFF, count, I16), emit.constant(8, count, I16)
+    return [
+        builder.bitcast(half, x.type)
+        for w in words
+        for half in (builder.and_(w, even), builder.lshr(w, shift))
+    ]
+
+
+def multiply_words(builder, x, y):
+    """pmaddwd: products of 16-bit integers, neighbours added up. Vectors of 32 bits."""
+    lanes = x.type.count
+    wide = ir.VectorType(I32, 2 * lanes)
+    halves = ir.VectorType(I16, 2 * lanes)
+    x, y = (builder.sext(builder.bitcast(v, halves), wide) for v in (x, y))
+    product = builder.mul(x, y)
+    even = emit.shuffle(builder, product, product, range(0, 2 * lanes, 2))
+    odd = emit.shuffle(builder, product, product, range(1, 2 * lanes, 2))
+    return builder.add(even, odd)
+
+
+def _multiply_bytes_to_pairs(builder, u, s):
+    """pmaddubsw: unsigned times signed bytes, neighbours added up, to 16 bits."""
+    lanes = u.type.count
+    byte, word = ir.VectorType(I8, 4 * lanes), ir.VectorType(I16, 2 * lanes)
+    name = {8: "avx2.pmadd.ub.sw", 16: "avx512.pmaddubs.w.512"}[lanes]
+    u, s = builder.bitcast(u, byte), builder.bitcast(s, byte)
+    return emit.call(builder, f"llvm.x86.{name}", word, u, s)
+
+
+def _multiply_bytes(builder, acc, u, s):
+    """vpdpbusd: unsigned times signed bytes, four at a time."""
+    name = f"llvm.x86.avx512.vpdpbusd.{32 * u.type.count}"
+    return emit.call(builder, name, acc.type, acc, u, s)
+
+
+@intrinsic
+def tile_dot(typingctx, isa, tile, a, a_row, b, kind):
+    """tile[r, v] + the products of a[r] and b[v], a unit of k.
+
+    a: rows `a_row` bytes apart, bytes or, where the Isa multiplies them, 16-bit integers.
+    """
+    typ = tile
+
+    def codegen(context, builder, signature, args):
+        _, acc, a_row_at, a_row, b_at, _ = args
+        target = isa.isa
+        if (typ.element == "i16") != _in_pairs(target, kind):
+            return acc  # of the two loops over units the one that LLVM removes
+        columns = [
+            _steps(
+                builder, target, kind, emit.load(builder, b_at, ir.VectorType(I32, typ.lanes), v)
+            )
+            for v in range(0, 4 * typ.lanes * typ.vectors, 4 * typ.lanes)
+        ]
+        for r in range(typ.rows):
+            for step in range(len(columns[0])):
+                row = emit.splat(builder, emit.load(builder, a_row_at, I32, 4 * step), typ.lanes)
+                for v, column in enumerate(columns):
+                    i = r * typ.vectors + v
+                    before = builder.extract_value(acc, i)
+                    if typ.element == "i16":
+                        pairs = _multiply_bytes_to_pairs(builder, column[step], row)
+                        after = builder.add(before, pairs)
+                    elif target.vnni:
+                        after = _multiply_bytes(builder, before, column[step], row)
+                    else:
+                        after = builder.add(before, multiply_words(builder, column[step], row))
+                    acc = builder.insert_value(acc, after, i)
+            a_row_at = builder.add(a_row_at, a_row)
+        return acc
+
+    return tile(isa, tile, a, a_row, b, kind), codegen
+
+
+@intrinsic
+def tile_add_pairs(typingctx, tile, pairs):
+    """tile + the sums of each two 16-bit sums."""
+    typ = tile
+
+    def codegen(context, builder, signature, args):
+        acc, pairs = args
+        ones = emit.constant(0x00010001, typ.lanes)
+        for i in range(typ.rows * typ.vectors):
+            part = builder.bitcast(builder.extract_value(pairs, i), typ.vector)
+            total = multiply_words(builder, part, ones)
+            acc = builder.insert_value(acc, builder.add(builder.extract_value(acc, i), total), i)
+        return acc
+
+    return tile(tile, pairs), codegen
+
+
+@intrinsic
+def tile_spread(typingctx, isa, shape, address, row_stride):
+    """A tile of BITS whose rows are an integer each, `row_stride` bytes apart."""
+    tile = tile_of(isa, shape, BITS._numba_type_)
+
+    def codegen(context, builder, signature, args):
+        _, _, row, row_stride = args
+        value = ir.Constant(tile.ir, ir.Undefined)
+        for r in range(tile.rows):
+            vector = emit.splat(builder, emit.load(builder, row, I32), tile.lanes)
+            for v in range(tile.vectors):
+                value = builder.insert_value(value, vector, r * tile.vectors + v)
+            row = builder.add(row, row_stride)
+        return value
+
+    return tile(isa, shape, address, row_stride), codegen
+
+
+@intrinsic
+def tile_add_outer(typingctx, tile, rows, row_stride, columns):
+    """tile[r, v] + rows[r] * columns[v], integers that may wrap around."""
+    typ = tile
+
+    def codegen(context, builder, signature, args):
+        acc, row, row_stride, columns = args
+        factors = [
+            emit.load(builder, columns, typ.vector, 4 * v * typ.lanes) for v in range(typ.vectors)
+        ]
+        for r in range(typ.rows):
+            value = emit.splat(builder, emit.load(builder, row, I32), typ.lanes)
+            for v, factor in enumerate(factors):
+                i = r * typ.vectors + v
+                after = builder.add(builder.extract_value(acc, i), builder.mul(value, factor))
+                acc = builder.insert_value(acc, after, i)
+            row = builder.add(row, row_stride)
+        return acc
+
+    return tile(tile, rows, row_stride, columns), codegen
+
+
+@intrinsic
+def tile_add_scaled(typingctx, sums, tile, scales):
+    """sums[r, v] + float32(tile[r, v]) * scales[v], each step rounded."""
+    typ = sums
+
+    def codegen(context, builder, signature, args):
+        sums, tile, scales = args
+        factors = [
+            emit.load(builder, scales, typ.vector, 4 * v * typ.lanes) for v in range(typ.vectors)
+        ]
+        for i in range(typ.rows * typ.vectors):
+            x = builder.extract_value(tile, i)
+            if x.type != typ.vector:
+                x = builder.sitofp(x, typ.vector)
+            x = builder.fmul(x, factors[i % typ.vectors])
+            sums = builder.insert_value(sums, builder.fadd(builder.extract_value(sums, i), x), i)
+        return sums
+
+    return sums(sums, tile, scales), codegen
