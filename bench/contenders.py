@@ -159,9 +159,9 @@ class Contest:
                 entry.seconds[number] = answer["seconds"]
                 if answer["roofs"]:
                     entry.least[number] = least_seconds(row, answer["roofs"])
-                    if "copy" in answer["roofs"]:
-                        entry.copied[number] = row.bytes / answer["roofs"]["copy"]
                     for kind, rate in answer["roofs"].items():
+                        alone = entry.alone.setdefault(kind, {})
+                        alone[number] = work_at(row, kind) / rate
                         seen[kind].append(rate)
         result.roofs = {kind: median(rates) for kind, rates in seen.items() if rates}
 
@@ -178,12 +178,19 @@ class Contest:
 
 
 def least_seconds(row: Row, roofs: dict[str, float]) -> float:
-    compute = row.flops / roofs["fma"] if row.flops else 0.0
+    compute = row.flops / roofs[row.compute] if row.flops else 0.0
     if row.memory == "read+stream":
         memory = (row.bytes - row.written) / roofs["read"] + row.written / roofs["stream"]
     else:
         memory = row.bytes / roofs[row.memory] if row.memory else 0.0
     return max(compute, memory)
+
+
+def work_at(row: Row, kind: str) -> float:
+    """What a roof of this kind counts: operations, or bytes."""
+    if kind in (row.compute, *row.beside):
+        return row.flops
+    return row.written if kind == "stream" else row.bytes
 
 
 def installed(library: str) -> bool:

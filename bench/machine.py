@@ -25,7 +25,14 @@ PEER_CEILINGS = {
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "ATEN_CPU_CAPABILITY": "avx2",
-    }
+    },
+    "avxvnni": {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }
 
 THREAD_COUNTS = (
@@ -121,7 +128,7 @@ def describe() -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for package in ("halfbyte", "numba", "llvmlite", "numpy", "torch", "numkong"):
+    for package in ("halfbyte", "numba", "llvmlite", "numpy", "torch", "numkong", "onnxruntime"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

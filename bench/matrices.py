@@ -77,7 +77,7 @@ def _reference(shape: Shape) -> list[tuple[Any, Any, tuple[np.ndarray, np.ndarra
     if shape.flops <= 2 * WHOLE:
         pieces = [(everything, everything)]
     else:
-        pieces = [(_some(shape.m), everything), (everything, _some(shape.n))]
+        pieces = [(some(shape.m), everything), (everything, some(shape.n))]
     known = []
     for rows, columns in pieces:
         part_a, part_b = a[rows], b[:, columns]
@@ -86,7 +86,7 @@ def _reference(shape: Shape) -> list[tuple[Any, Any, tuple[np.ndarray, np.ndarra
     return known
 
 
-def _some(count: int) -> np.ndarray:
+def some(count: int) -> np.ndarray:
     """Some of `count` indices, the first and last among them."""
     rng = np.random.default_rng(SEED + count)
     middle = rng.integers(0, count, SAMPLED - 2)

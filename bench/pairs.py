@@ -33,9 +33,15 @@ def of_roof(result: Result, entry: Entry) -> float | None:
     return ratio(entry.least or _by_round(e.least for e in result.entries), entry.seconds)
 
 
+def of_one(result: Result, entry: Entry, kind: str) -> float | None:
+    """Time at one roof alone / time. A peer is compared with the roof of the same round."""
+    alone = entry.alone.get(kind) or _by_round(e.alone.get(kind, {}) for e in result.entries)
+    return ratio(alone, entry.seconds)
+
+
 def of_copy(result: Result, entry: Entry) -> float | None:
-    """np.copyto's time for as many bytes / time. A peer is compared within the same round."""
-    return ratio(entry.copied or _by_round(e.copied for e in result.entries), entry.seconds)
+    """np.copyto's time for as many bytes / time."""
+    return of_one(result, entry, "copy")
 
 
 def speedup(over: Entry | None, entry: Entry | None) -> float | None:
@@ -45,8 +51,11 @@ def speedup(over: Entry | None, entry: Entry | None) -> float | None:
     return ratio(over.seconds, entry.seconds)
 
 
-def best_peer(result: Result) -> Entry | None:
+def best_peer(result: Result, *, exact: bool = False) -> Entry | None:
+    """The fastest that is not halfbyte; `exact`: of those whose every bit is the reference's."""
     peers = [e for e in result.entries if not e.ours and e.seconds]
+    if exact:
+        peers = [e for e in peers if e.verdict is not None and e.verdict.same_bits]
     return min(peers, key=lambda e: median(e.seconds.values()), default=None)
 
 

@@ -17,8 +17,11 @@ STYLES = {
     "halfbyte": ("#0b6e4f", "-", 2.2),
     "halfbyte prepacked": ("#6bbf59", "-", 2.2),
     "halfbyte linear(x, w)": ("#b5d99c", "-", 1.6),
+    "halfbyte, b (n, k)": ("#b5d99c", "-", 1.6),
     "numpy f32": ("#c0392b", "--", 1.5),
     "torch f32": ("#8e44ad", "--", 1.5),
+    "torch._int_mm": ("#8e44ad", "--", 1.5),
+    "onnxruntime": ("#2471a3", "--", 1.5),
 }
 
 
@@ -65,7 +68,7 @@ def _sizes(results: Sequence[Result], threads: int) -> set[int | None]:
 
 def _panel(axis, results: Sequence[Result], threads: int) -> None:  # type: ignore[no-untyped-def]
     results = sorted(results, key=lambda result: result.row.size or 0)
-    roofs = [result.roofs["fma"] for result in results if "fma" in result.roofs]
+    roofs = [r.roofs[r.row.compute] for r in results if r.row.compute in r.roofs]
     for name in dict.fromkeys(entry.contender for result in results for entry in result.entries):
         points = [
             (result.row.size, result.row.flops / median(entry.seconds.values()) / 1e9)
@@ -82,7 +85,7 @@ def _panel(axis, results: Sequence[Result], threads: int) -> None:  # type: igno
     axis.minorticks_off()
     axis.set_ylim(0, median(roofs) / 1e9 if roofs else None)
     axis.set_xlabel("m = n = k")
-    axis.set_ylabel("GFLOP/s; the axis ends at the roof")
+    axis.set_ylabel(f"{results[0].row.unit}; the axis ends at the roof")
     axis.set_title(f"{threads} thread{'s' if threads > 1 else ''}", fontsize=9)
     axis.grid(alpha=0.3)
 

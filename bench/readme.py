@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import ROOT, pairs, quantization
+from bench import ROOT, pairs, quantization, readme_integers
 from bench.codes import Case
 from bench.rows import Entry, Result
 from bench.table import figure, markdown_table
@@ -36,6 +36,8 @@ def update(place: Path, machine: dict[str, Any], results: Sequence[Result]) -> N
         f"Every figure, quartiles, casts, first calls, other contenders: {where}.",
         "",
         *_products(results),
+        *readme_integers.products(results),
+        *readme_integers.layers(results),
         *_quantizations(results),
         "",
         f"![GFLOP/s of square products]({relative}/gemm_f16.svg)",

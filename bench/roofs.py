@@ -3,6 +3,8 @@
 
 - FMA roof: fused multiply-adds on registers alone, in vectors as wide as the active Isa's. Enough
   independent chains to cover the latency of two pipes, few enough to stay in registers.
+- integer roof: exact sums of integer products on registers alone, as the active Isa forms them in
+  32 bits: vpdpbusd, or pmaddwd and an addition. An operation is a multiplication or an addition.
 - read roof: bytes a second of a loop that only reads, beyond the last-level cache.
 - copy roof: bytes a second (read and written) of np.copyto.
 - stream roof: bytes a second of a loop that only writes, past the caches (non-temporal stores). A
@@ -16,158 +18,35 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from bench import machine
+from bench.loops import LINE, dot_loop, fma_loop, read_all, stream_loop
 
 SECONDS = 0.002  # of one sample
 READ_BYTES = 64 * 2**20  # of one sample
-LINE = 64  # bytes of a cache line
-
-
-def fma_loop(lanes: int, chains: int, fused: bool) -> Callable[[int, np.float32], float]:
-    """A compiled loop of `chains` multiply-adds a step, each on `lanes` float32.
-
-    The accumulators are the loop's phi nodes, so that nothing but registers is touched. Without
-    FMA instructions (not `fused`) llvm.fma would be a slow call: multiply, then add.
-    """
-    vector = ir.VectorType(ir.FloatType(), lanes)
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        steps, factor = args
-        # Spelled out: llvmlite's declare_intrinsic does not know vectors.
-        fma_type = ir.FunctionType(vector, [vector] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, fma_type, f"llvm.fma.v{lanes}f32")
-
-        first = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, _i32(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        factor = builder.shuffle_vector(first, first, zeros)
-
-        before = builder.block
-        loop = builder.append_basic_block("loop")
-        after = builder.append_basic_block("after")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        count = builder.phi(steps.type)
-        count.add_incoming(steps, before)
-        results = []
-        accs = [builder.phi(vector) for _ in range(chains)]
-        for i, acc in enumerate(accs):
-            # Different starts: equal chains would be merged into one.
-            acc.add_incoming(ir.Constant(vector, [float(i)] * lanes), before)
-            if fused:
-                # The accumulator as addend is updated in place; as factor, it would be copied.
-                new = builder.call(fma, (factor, factor, acc))
-            else:
-                new = builder.fadd(builder.fmul(acc, factor), factor)
-            acc.add_incoming(new, loop)
-            results.append(new)
-        left = builder.sub(count, ir.Constant(steps.type, 1))
-        count.add_incoming(left, loop)
-        more = builder.icmp_signed(">", left, ir.Constant(steps.type, 0))
-        builder.cbranch(more, loop, after)
-        builder.position_at_end(after)
-
-        total = results[0]
-        for result in results[1:]:
-            total = builder.fadd(total, result)
-        return builder.extract_element(total, _i32(0))
-
-    @intrinsic
-    def multiply_adds(_typing: Any, steps: Any, factor: Any) -> Any:
-        return types.float32(types.int64, types.float32), codegen
-
-    @numba.njit(nogil=True)
-    def run(steps, factor):
-        return multiply_adds(steps, factor)
-
-    return run
-
-
-@numba.njit(nogil=True)
-def read_all(words):
-    """Integer addition may be reordered, so LLVM makes wide loads of this; only by index, though:
-    `for word in words` stays scalar and reads at 0.7 of the rate."""
-    total = np.uint64(0)
-    for i in range(words.size):
-        total += words[i]
-    return total
-
-
-def stream_loop(lanes: int) -> Callable[[np.ndarray], None]:
-    """A compiled loop that fills whole cache lines (rows of 8 words, aligned), each by non-temporal
-    stores of `lanes` float32, which have left the core when it returns.
-
-    Not with zeros: lines of zeros go more than twice as fast (Zen 5: 77 GB/s, any others 32).
-    """
-    vector = ir.VectorType(ir.FloatType(), lanes)
-
-    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        for offset in range(0, LINE, 4 * lanes):
-            address = builder.add(args[0], ir.Constant(args[0].type, offset))
-            at = builder.inttoptr(address, vector.as_pointer())
-            stored = builder.store(ir.Constant(vector, [1.5] * lanes), at)
-            stored.align = 4 * lanes
-            stored.set_metadata("nontemporal", builder.module.add_metadata([_i32(1)]))
-        return context.get_dummy_value()
-
-    def fence(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        if builder.module.triple.startswith(("x86_64", "i686")):
-            fence_type = ir.FunctionType(ir.VoidType(), [])
-            sfence = cgutils.get_or_insert_function(
-                builder.module, fence_type, "llvm.x86.sse.sfence"
-            )
-            builder.call(sfence, ())
-        return context.get_dummy_value()
-
-    @intrinsic
-    def write_line(_typing: Any, address: Any) -> Any:
-        return types.none(types.uintp), write
-
-    @intrinsic
-    def finish(_typing: Any) -> Any:
-        return types.none(), fence
-
-    @numba.njit(nogil=True)
-    def run(lines):
-        address = np.uintp(lines.ctypes.data)
-        for i in range(lines.shape[0]):
-            write_line(address + np.uintp(i) * np.uintp(LINE))
-        finish()
-
-    return run
-
-
-def _i32(value: int) -> Any:
-    return ir.Constant(ir.IntType(32), value)
+FACTORS = {"fma": np.float32(0.5), "int": np.int32(0x01020304)}  # 0.5 keeps chains normal
 
 
 class Roofs:
     """The roofs of one process, for the Isa and the thread count that it measures with."""
 
-    def __init__(self, lanes: int, fused: bool, threads: int) -> None:
+    def __init__(self, isa: Any, threads: int) -> None:
+        self.isa = isa
         self.threads = threads
-        chains = 24 if lanes >= 16 else 12
-        self._flops_a_step = 2 * lanes * chains
-        self._fma_loop = fma_loop(lanes, chains, fused)
-        self._steps = 1000
-        self._fma_loop(1, np.float32(0.5))  # compiles
+        self._loops: dict[str, Callable[[int, Any], Any]] = {}
+        self._steps: dict[str, int] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._words: np.ndarray | None = None
         self._lines: np.ndarray | None = None
-        self._stream_loop = stream_loop(lanes)
+        self._stream_loop = stream_loop(isa.lanes)
         self._position = 0
         self._copies: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        while self._fma_seconds() < SECONDS:
-            self._steps *= 2
 
     def sample(self, kinds: list[str], nbytes: int) -> dict[str, float]:
         measure = {
             "fma": self.fma,
+            "int": self.integer,
             "read": self.read,
             "stream": self.stream,
             "copy": lambda: self.copy(nbytes),
@@ -176,7 +55,11 @@ class Roofs:
 
     def fma(self) -> float:
         """FLOP/s of one thread, times threads."""
-        return self._steps * self._flops_a_step / self._fma_seconds() * self.threads
+        return self._compute("fma", 2 * self.isa.lanes)
+
+    def integer(self) -> float:
+        """Multiplications and additions a second of one thread, times threads."""
+        return self._compute("int", 2 * self.isa.lanes * (4 if self.isa.vnni else 2))
 
     def read(self) -> float:
         """Bytes/s of all threads together: memory does not grow with them."""
@@ -216,11 +99,25 @@ class Roofs:
         seconds = self._together(_copy_repeatedly, [(repeats, *part) for part in parts])
         return 2 * nbytes * repeats / seconds
 
-    def _fma_seconds(self) -> float:
-        # Factor 0.5 keeps every chain among normal numbers. A core that slept begins slowly.
-        self._fma_loop(self._steps // 8, np.float32(0.5))
+    def _compute(self, kind: str, operations: int) -> float:
+        """A rate, where a chain does so many operations a step."""
+        chains = 24 if self.isa.lanes >= 16 else 12
+        if kind not in self._loops:
+            lanes, fused, vnni = self.isa.lanes, self.isa.fma, self.isa.vnni
+            loop = (
+                fma_loop(lanes, chains, fused) if kind == "fma" else dot_loop(lanes, chains, vnni)
+            )
+            loop(1, FACTORS[kind])  # compiles
+            self._loops[kind], self._steps[kind] = loop, 1000
+            while self._seconds(kind) < SECONDS:
+                self._steps[kind] *= 2
+        return self._steps[kind] * chains * operations / self._seconds(kind) * self.threads
+
+    def _seconds(self, kind: str) -> float:
+        loop, steps, factor = self._loops[kind], self._steps[kind], FACTORS[kind]
+        loop(steps // 8, factor)  # a core that slept begins slowly
         start = time.perf_counter()
-        self._fma_loop(self._steps, np.float32(0.5))
+        loop(steps, factor)
         return time.perf_counter() - start
 
     def _together(self, work: Callable[[Any], Any], parts: list[Any]) -> float:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-OPERATIONS = ("gemm_f16", "casts", "quantization", "startup")
+OPERATIONS = ("gemm_f16", "gemm_int", "linear", "casts", "quantization", "startup")
 
 
 # By Row.memory, the loops of `roofs` that are measured: one that only reads; np.copyto; one that
@@ -39,6 +39,8 @@ class Verdict:
     same_bits: bool
     of_bound: float | None = None  # largest error, in units of the FP32 error bound
     acceptable: bool = True  # False: the contender's own promise is broken; it is not timed
+    off_by: float | None = None  # of integers: the largest difference from the exact ones
+    relative: float | None = None  # of a layer: error / product of its numbers, norms of both
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Contender:
 class Row:
     """One thing to measure, by several contenders.
 
-    The least time that the hardware allows is the larger of flops / FMA roof and the time of the
-    memory roof, whichever of the two are given.
+    The least time that the hardware allows is the larger of flops / compute roof and the time of
+    the memory roof, whichever of the two are given.
     """
 
     operation: str
@@ -71,8 +73,10 @@ class Row:
     contenders: tuple[str, ...]
     baseline: str
     threads: int = 1
-    unit: str = "GFLOP/s"  # of the rate: GFLOP/s, GB/s, or "" where there is none
-    flops: float = 0.0
+    unit: str = "GFLOP/s"  # of the rate: GFLOP/s, GOP/s, GB/s, or "" where there is none
+    flops: float = 0.0  # multiplications and additions
+    compute: str = "fma"  # the roof of `flops`: "fma", or "int" for exact sums of integer products
+    beside: tuple[str, ...] = ()  # other roofs to measure, as units
     bytes: float = 0.0  # read and written
     written: float = 0.0  # of `bytes`; counts with the memory roof "read+stream"
     memory: str = ""  # a key of MEMORY_ROOFS, by which `bytes` is measured
@@ -82,7 +86,8 @@ class Row:
     @property
     def roofs(self) -> tuple[str, ...]:
         """The kinds of roofs to measure beside halfbyte."""
-        return (("fma",) if self.flops else ()) + MEMORY_ROOFS[self.memory]
+        compute = (self.compute, *self.beside) if self.flops else ()
+        return compute + MEMORY_ROOFS[self.memory]
 
     @property
     def name(self) -> str:
@@ -119,10 +124,11 @@ class Entry:
 
     contender: str
     seconds: dict[int, float] = field(default_factory=dict)
-    least: dict[int, float] = field(default_factory=dict)  # the roof's seconds, in that round
+    least: dict[int, float] = field(default_factory=dict)  # the roofs' seconds, in that round
     verdict: Verdict | None = None
     failure: str = ""
-    copied: dict[int, float] = field(default_factory=dict)  # np.copyto's, for as many bytes
+    # By kind of roof, its seconds alone in that round; "copy": np.copyto's, for as many bytes.
+    alone: dict[str, dict[int, float]] = field(default_factory=dict)
 
     @property
     def ours(self) -> bool:

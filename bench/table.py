@@ -10,14 +10,20 @@ from typing import Any
 from bench import pairs
 from bench.rows import Entry, Headline, Result
 
-COLUMNS = ("time", "quartiles", "rate", "of roof", "x copyto", "x baseline", "x best peer", "error")
-WIDTHS = (10, 22, 15, 9, 10, 12, 30, 15)
+COLUMNS = (
+    *("time", "quartiles", "rate", "of roof", "x copyto"),
+    *("x baseline", "x best peer", "exact?", "error"),
+)
+WIDTHS = (10, 22, 15, 9, 10, 12, 32, 8, 15)
 NOTES = (
     "Times and ratios are medians over rounds; quartiles in brackets. *Of roof* is the least time"
     " that the measured roofs allow, divided by the time. *x copyto* is np.copyto's time for as"
     " many bytes, divided by the time. *x baseline* is the speedup over {baseline}, *x best peer*"
-    " over the fastest that is not halfbyte, whatever its error. Errors are in units of the bound"
-    " on an FP32 product, or on a sum in FP64."
+    " over the fastest that is not halfbyte, whatever its error. *Exact?*: is all that was compared"
+    " equal to the reference? Integer operands have the full range of their formats. Errors"
+    " are in units of the bound on an FP32 product, or on a sum in FP64; of integers, the largest"
+    " difference; of layers with quantized weights, relative to the exact product of x with the"
+    " dequantized weights (norm of the difference, of norm), which shows what rounding x costs."
 )
 
 
@@ -42,9 +48,9 @@ def cells(result: Result, entry: Entry) -> list[str]:
     """One contender's columns, without its name."""
     if entry.failure:
         return ["failed", entry.failure, *[""] * (len(COLUMNS) - 2)]
-    verdict = error(entry)
+    verdict = [exactness(entry), error(entry)]
     if not entry.seconds:
-        return ["not timed", *[""] * (len(COLUMNS) - 2), verdict]
+        return ["not timed", *[""] * (len(COLUMNS) - 3), *verdict]
     low, middle, high = pairs.quartiles(entry.seconds)
     row = result.row
     work = row.bytes if row.unit == "GB/s" else row.flops
@@ -58,20 +64,30 @@ def cells(result: Result, entry: Entry) -> list[str]:
         figure(pairs.of_copy(result, entry)),
         figure(pairs.speedup(over, entry)) if over is not entry else "",
         f"{figure(pairs.speedup(peer, entry))} ({peer.contender})" if peer else "",
-        verdict,
+        *verdict,
     ]
+
+
+def exactness(entry: Entry) -> str:
+    if entry.verdict is None:
+        return ""
+    if not entry.verdict.acceptable:
+        return "WRONG"
+    return "yes" if entry.verdict.same_bits else "no"
 
 
 def error(entry: Entry) -> str:
     verdict = entry.verdict
     if verdict is None:
         return ""
+    if verdict.relative is not None:
+        return f"{100 * verdict.relative:.2g} %"
     if verdict.same_bits:
-        return "equal bits"
-    if not verdict.acceptable:
-        return "WRONG"
+        return ""
+    if verdict.off_by is not None:
+        return f"up to {verdict.off_by:.6g}"
     if verdict.of_bound is None:
-        return "other bits"
+        return ""
     digits = ".2g" if verdict.of_bound < 100 else ".0f"
     return f"{verdict.of_bound:{digits}} x bound"
 
@@ -79,6 +95,7 @@ def error(entry: Entry) -> str:
 def roofs(result: Result) -> str:
     units = {
         "fma": "GFLOP/s",
+        "int": "GOP/s",
         "read": "GB/s read",
         "stream": "GB/s written",
         "copy": "GB/s copied",
@@ -171,7 +188,7 @@ def as_json(result: Result) -> dict[str, Any]:
         known = {"contender": entry.contender, "failure": entry.failure}
         known["verdict"] = vars(entry.verdict) if entry.verdict else None
         known |= {"seconds": entry.seconds, "least_seconds": entry.least}
-        known["copyto_seconds"] = entry.copied
+        known["roof_seconds"] = entry.alone
         if entry.seconds:
             known["median_seconds"] = median(entry.seconds.values())
             known["of_roof"] = pairs.of_roof(result, entry)

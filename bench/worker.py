@@ -93,8 +93,7 @@ class Runner:
             import halfbyte.cpu.isa
             from bench.roofs import Roofs
 
-            active = halfbyte.cpu.isa.active()
-            self.roofs = Roofs(active.lanes, getattr(active, "fma", True), self.threads)
+            self.roofs = Roofs(halfbyte.cpu.isa.active(), self.threads)
         return self.roofs.sample(kinds, nbytes)
 
 
