@@ -222,4 +222,6 @@ def _one_a_row(values: Array, leading: tuple[int, ...], axis: int | None) -> Arr
     """Return one number, or one for each entry of an axis, as one column (..., 1)."""
     if axis is not None:
         values = values.reshape((-1,) + (1,) * (len(leading) - axis - 1))
-    return np.array(np.broadcast_to(values, leading), order="C")[..., None]
+    spread = np.empty((*leading, 1), values.dtype)
+    spread[..., 0] = values
+    return spread

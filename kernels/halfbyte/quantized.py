@@ -192,6 +192,8 @@ def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) ->
         scale = np.asarray(scale)
     elif type(scale) in (float, int):
         scale = _rounded(function, name, scale)
+        _check_shape(function, name, scale, shape)
+        return scale
     elif not _is_numpy(scale):
         msg = f"{function}: {name} is a {kind_of(scale)}; need a float32 array or a Python float"
         raise TypeError(msg)
@@ -219,7 +221,9 @@ def check_zero_point(
             msg = f"{function}: {name} is {number}; need integers in [{qmin}, {qmax}]"
             raise ValueError(msg)
         zero_point = np.asarray(number, I32)
-    elif not _is_numpy(zero_point):
+        _check_shape(function, name, zero_point, shape)
+        return zero_point  # type: ignore[no-any-return]
+    if not _is_numpy(zero_point):
         msg = f"{function}: {name} is a {kind_of(zero_point)}; need an integer array"
         raise TypeError(msg)
     if zero_point.dtype.kind not in "iu" or not zero_point.dtype.isnative:
