@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integer matrices from a seed, and the check of their product against the reference.
 
-The codes have the full range of their format, extremes likely, and the first and last row of a
-and column of b meet in the pairs on which instructions for pairs of bytes saturate. So a contender
-that is exact here did not get away with small numbers.
+The codes have the full range of their format, extremes likely. The first row of a and column of b
+meet in pairs on which instructions for pairs of bytes saturate, the last ones in the largest sum
+of odd products, which float32 numbers lose first. So who is exact here did not get away with small
+numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from bench import machine
 from bench.matrices import SEED, WHOLE, some
 from bench.rows import Verdict
-from halfbyte_reference import gemm_int, inputs_quantized
+from halfbyte_reference import code_range, gemm_int, inputs_quantized
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ def operands(m: int, n: int, k: int, a_kind: str, b_kind: str) -> tuple[np.ndarr
     a = inputs_quantized.codes((m, k), SEED, bits(a_kind), signed(a_kind))
     b = inputs_quantized.codes((k, n), SEED + 1, bits(b_kind), signed(b_kind))
     half = k // 2
-    for row, column in ((0, 0), (-1, -1)):
-        a[row, half:], _ = inputs_quantized.extreme_codes(k - half, bits(a_kind), signed(a_kind))
-        b[half:, column], _ = inputs_quantized.extreme_codes(k - half, bits(b_kind), signed(b_kind))
-        if (a_kind, b_kind) == ("u8", "s8"):
-            a[row : row + 1 or None, :half], _ = inputs_quantized.saturating(1, half, 1)
-            b[:half, column : column + 1 or None] = inputs_quantized.saturating(1, half, 1)[1]
+    a[-1], b[:, -1] = (code_range(bits(kind), signed(kind), False)[1] for kind in (a_kind, b_kind))
+    if (a_kind, b_kind) == ("u8", "s8"):
+        a[:1, :half], b[:half, :1] = inputs_quantized.saturating(1, half, 1)
+    # The codes farthest from zero: without saturation, their products sum up to the most.
+    a[0, half:], _ = inputs_quantized.extreme_codes(k - half, bits(a_kind), signed(a_kind))
+    b[half:, 0], _ = inputs_quantized.extreme_codes(k - half, bits(b_kind), signed(b_kind))
     return a, b
 
 
