@@ -66,13 +66,15 @@ def products(
 def row_blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     """Yield arrays (..., columns) of equal leading dimensions as matrices (rows, columns).
 
-    All rows at once where strides allow, else so many that they do.
+    All rows at once where strides allow, else as many as they do.
     """
     folded = tuple(rows for rows in map(fold_rows, arrays) if rows is not None)
     if len(folded) == len(arrays):
         yield folded
         return
-    for parts in zip(*arrays, strict=True):
+    sizes = arrays[0].shape[:-1]
+    shortest = min((size, axis) for axis, size in enumerate(sizes) if size > 1)[1]
+    for parts in zip(*(np.moveaxis(x, shortest, 0) for x in arrays), strict=True):
         yield from row_blocks(*parts)
 
 

@@ -188,12 +188,12 @@ def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) ->
 
     An array is returned as it is. A Python number, which stands for the shape (), is rounded once.
     """
+    if type(scale) in (float, int):
+        rounded = _rounded(function, name, scale)
+        _check_shape(function, name, rounded, shape)
+        return rounded
     if isinstance(scale, np.float32):
         scale = np.asarray(scale)
-    elif type(scale) in (float, int):
-        scale = _rounded(function, name, scale)
-        _check_shape(function, name, scale, shape)
-        return scale
     elif not _is_numpy(scale):
         msg = f"{function}: {name} is a {kind_of(scale)}; need a float32 array or a Python float"
         raise TypeError(msg)
@@ -220,9 +220,9 @@ def check_zero_point(
         if not qmin <= number <= qmax:
             msg = f"{function}: {name} is {number}; need integers in [{qmin}, {qmax}]"
             raise ValueError(msg)
-        zero_point = np.asarray(number, I32)
-        _check_shape(function, name, zero_point, shape)
-        return zero_point  # type: ignore[no-any-return]
+        one: Array = np.asarray(number, I32)
+        _check_shape(function, name, one, shape)
+        return one
     if not _is_numpy(zero_point):
         msg = f"{function}: {name} is a {kind_of(zero_point)}; need an integer array"
         raise TypeError(msg)
