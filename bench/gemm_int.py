@@ -33,8 +33,7 @@ def rows(scale: str, threads: tuple[int, ...]) -> list[Row]:
         chosen += [_square(34, "s4", "s4"), Product(1, 96, 160), Product(5, 96, 160, "u8")]
         return [_row(product, count) for count in threads for product in chosen]
     if scale == "tour":
-        chosen = [_square(n) for n in (64, 1000, 1024, 2048)]
-        chosen += [_square(1024, "u8"), _few(1), _few(16)]
+        chosen = [_square(64), _square(1024), _square(2048), _square(1024, "u8"), _few(1)]
         both = [_square(1024)] if most != one else []
         return [_row(p, one) for p in chosen] + [_row(p, most) for p in both]
     alone = [_square(n, *kinds) for kinds in KINDS for n in SIZES]
@@ -106,6 +105,7 @@ NAMES = {PLAIN: "plain", PREPACKED: "prepacked", TRANSPOSED: "plain b (n, k)"}
 
 
 def headlines(results: list[Result], isa: str) -> list[Headline]:
+    """Figures of the rows that were measured, or were to be."""
     found = {(r.row.title, r.row.threads): r for r in results if r.row.operation == "gemm_int"}
     one = min((threads for _, threads in found), default=1)
     many = max((threads for _, threads in found), default=1)
@@ -116,55 +116,50 @@ def headlines(results: list[Result], isa: str) -> list[Headline]:
     lines = []
     for n in (1024, 2048):
         for kinds in KINDS:
-            for form, goals in WANTED.get(isa, NOTHING).items():
-                figure = _fraction(result_of(_square(n, *kinds)), form)
-                what = f"{' x '.join(kinds)}, {n}^3, one thread, {NAMES[form]}, of the integer roof"
-                lines.append(Headline(what, figure, *goals))
+            if result := result_of(_square(n, *kinds)):
+                for form, goals in WANTED.get(isa, NOTHING).items():
+                    figure = pairs.of_roof(result, result.entry(form))
+                    what = f"{' x '.join(kinds)}, {n}^3, one thread, {NAMES[form]}"
+                    lines.append(Headline(f"{what}, of the integer roof", figure, *goals))
     for kinds in KINDS:
         squares = [result_of(_square(n, *kinds)) for n in SIZES if 1000 <= n <= 2048]
-        figure = _least(map(_over_exact_peer, squares))
-        what = f"{' x '.join(kinds)}, 1000^3 .. 2048^3, one thread, plain, against the best exact"
-        lines.append(Headline(f"{what} peer, the slowest", figure, 1.0, 1.05, "x"))
-    even = _fraction(result_of(_square(NEIGHBOUR)), PLAIN)
+        if any(squares):
+            figure = _least(_over_peer(result, PLAIN, exact=True) for result in squares if result)
+            what = f"{' x '.join(kinds)}, 1000^3 .. 2048^3, one thread, plain"
+            what += ", slowest against the best exact peer"
+            lines.append(Headline(what, figure, 1.0, 1.05, "x"))
+    even = result_of(_square(NEIGHBOUR))
     for n in ODD:
-        figure = _divide(_fraction(result_of(_square(n)), PLAIN), even)
-        what = f"s8 x s8, {n}^3 against {NEIGHBOUR}^3, of the roof"
-        lines.append(Headline(what, figure, 0.95, 0.98))
+        if even and (result := result_of(_square(n))):
+            fractions = [pairs.of_roof(r, r.entry(PLAIN)) for r in (result, even)]
+            what = f"s8 x s8, {n}^3 against {NEIGHBOUR}^3, of the roof"
+            lines.append(Headline(what, _divide(*fractions), 0.95, 0.98))
     for n in MANY:
-        if many > one and (result := result_of(_square(n), many)) is not None:
+        if many > one and (result := result_of(_square(n), many)):
+            figure = pairs.of_roof(result, result.entry(PLAIN))
             what = f"s8 x s8, {n}^3, {many} threads, plain, of {many} roofs"
-            lines.append(Headline(what, _fraction(result, PLAIN), 0.92, 0.96))
-    row = result_of(_few(1))
-    what = "s8 x s8, 1 row, 4096 x 4096, prepacked"
-    figure = _fraction(row, PREPACKED)
-    lines.append(Headline(f"{what}, of the read loop's rate", figure, 0.95, 1.0))
-    figure = _over_best_peer(row, PREPACKED)
-    lines.append(Headline(f"{what}, against the best peer", figure, 1.0, 1.3, "x"))
-    row = result_of(_few(16))
-    entry = row.entry(PLAIN) if row else None
-    figure = pairs.of_one(row, entry, "read") if row and entry else None
-    what = "s8 x s8, 16 rows, 4096 x 4096, plain, of the read loop's rate over the weights"
-    lines.append(Headline(what, figure, 0.6, 0.9))
-    row = result_of(WHOLE_CALL)
-    entry = row.entry(PLAIN) if row else None
-    figure = 1e6 * median(entry.seconds.values()) if entry and entry.seconds else None
-    lines.append(Headline("s8 x s8, 64^3, whole call", figure, 6.0, 3.0, "us", low_is_good=True))
+            lines.append(Headline(what, figure, 0.92, 0.96))
+    if result := result_of(_few(1)):
+        what = "s8 x s8, 1 row, 4096 x 4096, prepacked"
+        figure = pairs.of_roof(result, result.entry(PREPACKED))
+        lines.append(Headline(f"{what}, of the read loop's rate", figure, 0.95, 1.0))
+        figure = _over_peer(result, PREPACKED)
+        lines.append(Headline(f"{what}, against the best peer", figure, 1.0, 1.3, "x"))
+    if result := result_of(_few(16)):
+        figure = pairs.of_one(result, result.entry(PLAIN), "read")
+        what = "s8 x s8, 16 rows, 4096 x 4096, plain, of the read loop's rate over the weights"
+        lines.append(Headline(what, figure, 0.6, 0.9))
+    if result := result_of(WHOLE_CALL):
+        taken = result.entry(PLAIN).seconds.values()
+        figure = 1e6 * median(taken) if taken else None
+        lines.append(
+            Headline("s8 x s8, 64^3, whole call", figure, 6.0, 3.0, "us", low_is_good=True)
+        )
     return lines
 
 
-def _fraction(result: Result | None, form: str) -> float | None:
-    entry = result.entry(form) if result else None
-    return pairs.of_roof(result, entry) if result and entry else None
-
-
-def _over_exact_peer(result: Result | None) -> float | None:
-    if result is None:
-        return None
-    return pairs.speedup(pairs.best_peer(result, exact=True), result.entry(PLAIN))
-
-
-def _over_best_peer(result: Result | None, form: str) -> float | None:
-    return pairs.speedup(pairs.best_peer(result), result.entry(form)) if result else None
+def _over_peer(result: Result, form: str, *, exact: bool = False) -> float | None:
+    return pairs.speedup(pairs.best_peer(result, exact=exact), result.entry(form))
 
 
 def _least(figures: Iterable[float | None]) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench import layer_peers, layers, pairs
 from bench.layers import CODES, HALVES, OUT_ZERO_POINT, Layer
-from bench.rows import Contender, Entry, Headline, Job, Result, Row
+from bench.rows import Contender, Headline, Job, Result, Row
 
 PLAIN, PREPACKED, SUMS = "halfbyte", "halfbyte prepacked", "halfbyte gemm_int"
 GROUPS = (None, 128, 32)  # of INT4 weights
@@ -30,8 +30,9 @@ def rows(scale: str, threads: tuple[int, ...]) -> list[Row]:
         chosen.append(replace(small, m=1, bits=4, group_size=32))
         return [_row(layer, count) for count in threads for layer in chosen]
     if scale == "tour":
-        chosen = [_square(1024, 4, group) for group in GROUPS]
-        return [_row(layer, one) for layer in [*chosen, *_few(1), DYNAMIC]]
+        squares = [_square(1024, 4, None), _square(1024, 4, 32)]
+        streamed = [_few(1)[0], _few(1)[-1]]
+        return [_row(layer, one) for layer in [*squares, *streamed, DYNAMIC]]
     squares = [_square(n, *form) for n in (1024, 2048) for form in ((8, None), *_INT4)]
     others = [_square(n, 8, None, x=CODES) for n in (1024, 2048)]
     others.append(_square(1024, 8, None, x=CODES, codes_out=True))
@@ -132,6 +133,7 @@ OF_MEMORY = {(8, None): 0.95, (4, 128): 0.93, (4, 32): 0.85}
 
 
 def headlines(results: list[Result], isa: str) -> list[Headline]:
+    """Figures of the rows that were measured, or were to be."""
     found = {(r.row.title, r.row.threads): r for r in results if r.row.operation == "linear"}
     one = min((threads for _, threads in found), default=1)
 
@@ -142,53 +144,43 @@ def headlines(results: list[Result], isa: str) -> list[Headline]:
     for n in (1024, 2048):
         for group in GROUPS:
             layer = _square(n, 4, group)
-            lines.append(_int4_line(layer, result_of(layer), isa))
+            if result := result_of(layer):
+                lines.append(_int4_line(layer, result, isa))
     layer = _square(1024, 4, 32)
-    over = [
-        pairs.speedup(entry, _entry(result_of(layer), PREPACKED))
-        for level in layer_peers.LEVELS
-        if (entry := _entry(result_of(layer), f"onnxruntime level {level}"))
-    ]
-    figure = min((x for x in over if x is not None), default=None)
-    what = f"{layer.kind}, 1024^3, one thread, prepacked, against MatMulNBits' best level"
-    lines.append(Headline(what, figure, 2.8, 3.5, "x"))
+    if result := result_of(layer):
+        levels = [result.entry(f"onnxruntime level {level}") for level in layer_peers.LEVELS]
+        over = [pairs.speedup(entry, result.entry(PREPACKED)) for entry in levels]
+        figure = min((x for x in over if x is not None), default=None)
+        what = f"{layer.kind}, 1024^3, one thread, prepacked, against MatMulNBits' best level"
+        lines.append(Headline(what, figure, 2.8, 3.5, "x"))
     for layer in _few(1):
-        result = result_of(layer)
-        figure = _fraction(result, PREPACKED)
-        what = f"{layer.kind}, 1 row, 4096 x 4096, prepacked"
-        must = OF_MEMORY[layer.bits, layer.group_size]
-        lines.append(Headline(f"{what}, of the read loop's rate", figure, must, 1.0))
-        figure = pairs.speedup(result and pairs.best_peer(result), _entry(result, PREPACKED))
-        lines.append(Headline(f"{what}, against the best peer", figure, 1.0, 1.3, "x"))
-    result = result_of(DYNAMIC)
-    figure = pairs.speedup(_entry(result, PREPACKED), _entry(result, SUMS))
-    what = "W8A8, 256 x 4096 x 4096, prepacked, of gemm_int's time"
-    lines.append(Headline(what, figure, 1.06, 1.03, "x", low_is_good=True))
+        if result := result_of(layer):
+            entry = result.entry(PREPACKED)
+            what = f"{layer.kind}, 1 row, 4096 x 4096, prepacked"
+            must = OF_MEMORY[layer.bits, layer.group_size]
+            figure = pairs.of_roof(result, entry)
+            lines.append(Headline(f"{what}, of the read loop's rate", figure, must, 1.0))
+            figure = pairs.speedup(pairs.best_peer(result), entry)
+            lines.append(Headline(f"{what}, against the best peer", figure, 1.0, 1.3, "x"))
+    if result := result_of(DYNAMIC):
+        figure = pairs.speedup(result.entry(PREPACKED), result.entry(SUMS))
+        what = f"{DYNAMIC.kind}, 256 x 4096 x 4096, prepacked, of gemm_int's time"
+        lines.append(Headline(what, figure, 1.06, 1.03, "x", low_is_good=True))
     layer = _few(16)[0]
-    entry = _entry(result_of(layer), PLAIN)
-    result = result_of(layer)
-    figure = pairs.of_one(result, entry, "read") if result and entry else None
-    what = f"{layer.kind}, 16 rows, 4096 x 4096, plain, of the read loop's rate over the weights"
-    lines.append(Headline(what, figure, 0.6, 0.9))
+    if result := result_of(layer):
+        figure = pairs.of_one(result, result.entry(PLAIN), "read")
+        what = f"{layer.kind}, 16 rows, 4096 x 4096, plain"
+        what += ", of the read loop's rate over the weights"
+        lines.append(Headline(what, figure, 0.6, 0.9))
     return lines
 
 
-def _int4_line(layer: Layer, result: Result | None, isa: str) -> Headline:
-    what = f"{layer.kind}, {layer.m}^3, one thread, prepacked"
+def _int4_line(layer: Layer, result: Result, isa: str) -> Headline:
+    what, entry = f"{layer.kind}, {layer.m}^3, one thread, prepacked", result.entry(PREPACKED)
     nothing = (None, None)
     if isa == "avx2":
-        entry = _entry(result, PREPACKED)
-        figure = pairs.of_one(result, entry, "fma") if result and entry else None
+        figure = pairs.of_one(result, entry, "fma")
         goals = OF_FMA[layer.group_size] if layer.m == 1024 else nothing
         return Headline(f"{what}, in units of the FMA roof", figure, *goals, unit="x")
     goals = OF_INTEGERS[layer.group_size] if layer.m == 1024 and "vnni" in isa else nothing
-    return Headline(f"{what}, of the integer roof", _fraction(result, PREPACKED), *goals)
-
-
-def _fraction(result: Result | None, form: str) -> float | None:
-    entry = _entry(result, form)
-    return pairs.of_roof(result, entry) if result and entry else None
-
-
-def _entry(result: Result | None, contender: str) -> Entry | None:
-    return result.entry(contender) if result else None
+    return Headline(f"{what}, of the integer roof", pairs.of_roof(result, entry), *goals)

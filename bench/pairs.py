@@ -28,18 +28,22 @@ def ratio(above: Mapping[int, float], below: Mapping[int, float]) -> float | Non
     return median(above[r] / below[r] for r in shared) if shared else None
 
 
-def of_roof(result: Result, entry: Entry) -> float | None:
+def of_roof(result: Result, entry: Entry | None) -> float | None:
     """Least possible time / time. A peer is compared with the roof of the same round."""
+    if entry is None:
+        return None
     return ratio(entry.least or _by_round(e.least for e in result.entries), entry.seconds)
 
 
-def of_one(result: Result, entry: Entry, kind: str) -> float | None:
+def of_one(result: Result, entry: Entry | None, kind: str) -> float | None:
     """Time at one roof alone / time. A peer is compared with the roof of the same round."""
+    if entry is None:
+        return None
     alone = entry.alone.get(kind) or _by_round(e.alone.get(kind, {}) for e in result.entries)
     return ratio(alone, entry.seconds)
 
 
-def of_copy(result: Result, entry: Entry) -> float | None:
+def of_copy(result: Result, entry: Entry | None) -> float | None:
     """np.copyto's time for as many bytes / time."""
     return of_one(result, entry, "copy")
 
