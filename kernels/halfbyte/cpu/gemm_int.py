@@ -11,7 +11,7 @@ import numpy as np
 
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu.gemm_f16 import _address, _scratch, _tasks, aligned_bytes
-from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_groups
+from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_groups, multiply_laid_out
 from halfbyte.cpu.gemm_int_many import TILE_ROWS, multiply_many, multiply_many_groups
 from halfbyte.cpu.gemm_int_operands import REQUEST, Request
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, pack
@@ -44,7 +44,7 @@ class Panels(NamedTuple):
 
 class Plan(NamedTuple):
     """The kernel, its bytes of scratch memory, and the integers that each task passes it: products,
-    rows, columns, each from .. to, k, and KC, MC (many rows) or KC, laid_out (few)."""
+    rows, columns, each from .. to, k, and KC, MC (many rows) or KC (few)."""
 
     kernel: Kernel
     scratch: int
@@ -74,8 +74,9 @@ def plan(
         panels = -(-columns // PANEL) if laid_out else 1
         room = 0 if packed else kc * panels if laid_out else units
         end = scratch_layout(CACHE_LINE, rows, k, span, bits, 0, rows * panels, room).end
-        ways = (kc, int(laid_out))
+        ways = (kc,)
         kernel = multiply_few_groups if grouped else multiply_few
+        kernel = multiply_laid_out if laid_out else kernel
     else:
         # The panel, expanded perhaps, takes half of the L2 cache; a, which streams, a quarter of
         # the L3.

@@ -8,6 +8,10 @@ Reading b from memory is all that takes time. Plain b that is contiguous along n
 address order (`laid_out`), KC units of k of all panels, for as many rows as sums have room for.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from halfbyte.cpu.compile import inlined, inner, kernel
 from halfbyte.cpu.gemm_int_many import SIGNATURE, Depth
 from halfbyte.cpu.gemm_int_operands import product_of
@@ -21,8 +25,9 @@ from halfbyte.cpu.gemm_int_parts import (
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import Terms, grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import grouped_strip, strip
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.quantization_rows import lesser
 from halfbyte.cpu.simd import (
     BYTE,
@@ -30,8 +35,8 @@ from halfbyte.cpu.simd import (
     enter_default_rounding,
     leave_default_rounding,
     multiplies_words,
-    narrowed,
     prefetch_line,
+    shared_shape,
     tile_shape,
 )
 
@@ -53,15 +58,12 @@ def low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead):
         )  # fmt: skip
 
 
-@inner
+@inlined
 def few_rows(isa, kind, height, depth, a, b, scales, terms, i, c, ahead):
     """4, 2 or 1 rows."""
     if height == 4:
-        if scales is None:
-            low_strip(isa, tile_shape(isa, 4, 64), kind, depth, a, b, scales, terms, i, c, ahead)
-        else:  # integer and FP32 sums share the registers
-            shape = narrowed(tile_shape(isa, 4, 64), 2)
-            low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead)
+        shape = shared_shape(tile_shape(isa, 4, 64), scales)
+        low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead)
     elif height == 2:
         low_strip(isa, tile_shape(isa, 2, 64), kind, depth, a, b, scales, terms, i, c, ahead)
     else:
@@ -74,12 +76,12 @@ def height_of(left):
     return 4 if left >= 4 else 2 if left >= 2 else 1
 
 
-@inner
+@inlined
 def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
     """All rows of a panel, KC units of k from unit p on, into rows of 64 sums."""
     bits = x.b.plain.bits
     a_unit = unit_of(bits) * (2 if multiplies_words(isa, bits) else 1)
-    i = 0
+    i = np.int64(0)  # a literal 0 would make another variant of all that follows
     while i < x.rows:
         height = height_of(x.rows - i)
         at, c = (a.at + i * a.row + p * a_unit, a.row), (c_at + i * ROW_BYTES, ROW_BYTES)
@@ -117,57 +119,83 @@ def lay_out(isa, b, k, p, units, columns, target, place):
         pack_group(isa, part, p, depth, columns - whole, False, to, place)
 
 
+class Units(NamedTuple):
+    """Units of b's panels: in all of k, in a group, in the last group; steps of k in one."""
+
+    all: int
+    group: int
+    last: int
+    unit: int
+
+
 @inlined
-def multiply(isa, x, kc, laid_out, scales):
+def units_of(x):
+    unit = unit_of(x.b.plain.bits)
+    group = (x.span + unit - 1) // unit
+    last = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
+    return Units((x.groups - 1) * group + last, group, last, unit)
+
+
+@inlined
+def multiply(isa, x, scales):
     """Part x of a product by the loops of this file's head."""
-    bits, rows = x.b.plain.bits, x.rows
-    unit = unit_of(bits)
-    group_units = (x.span + unit - 1) // unit
-    last_units = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
-    units = (x.groups - 1) * group_units + last_units
-    panels = (x.columns + PANEL - 1) // PANEL if laid_out else 1
-    room = 0 if x.b.packed else (kc * panels if laid_out else units)
-    s = scratch_layout(x.memory, rows, x.k, x.span, bits, 0, rows * panels, room)
+    rows, units = x.rows, units_of(x)
+    s = scratch_layout(
+        x.memory, rows, x.k, x.span, x.b.plain.bits, 0, rows, 0 if x.b.packed else units.all
+    )
     a = laid(isa, x, s, 0, rows)
-    groups = x.groups if x.k > 0 else 0
-    if laid_out:
-        for p in range(0, units, kc):
-            count = min(kc, units - p)
-            lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)
-            for j in range(0, x.columns, PANEL):
-                # Groups are what `first` is told by: there are none here.
-                depth = Depth(p, 1, count, count, count)
-                terms = Terms(s.starts, s.sums, s.zeros, 4, 0, 0)
-                if p == 0:
-                    n = min(PANEL, x.columns - j)
-                    terms = panel_terms(isa, x, s, j, n, s.panels, False)
-                b_at = s.panels + j // PANEL * count * PANEL_ROW
-                c_at = s.kept + j // PANEL * rows * ROW_BYTES
-                strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
+    depth = Depth(0, x.groups if x.k > 0 else 0, units.group, units.last, units.all)
+    for j in range(0, x.columns, PANEL):
+        n = min(PANEL, x.columns - j)
+        stored = stored_panel(isa, x, s, j, n)
+        terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
+        own = scales
+        if scales is not None:
+            own = scales + j // PANEL * x.groups * PANEL_ROW
+        strips(isa, x, a, depth, 0, stored, own, terms, s.kept, x.b.packed)
+        finish(isa, x, s.kept, ROW_BYTES, rows, n, 0, j, INTEGERS if scales is None else SCALED)
+
+
+@inlined
+def multiply_in_order(isa, x, kc):
+    """`multiply` where plain b is packed in address order, KC units of all panels at a time."""
+    rows, units = x.rows, units_of(x)
+    panels = (x.columns + PANEL - 1) // PANEL
+    s = scratch_layout(x.memory, rows, x.k, x.span, 8, 0, rows * panels, kc * panels)
+    a = laid(isa, x, s, 0, rows)
+    for p in range(0, units.all, kc):
+        count = min(kc, units.all - p)
+        lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)
+        # Sums start in the first block of k: that is what a group of 0 says.
+        depth = Depth(p, 1, count, count, count)
         for j in range(0, x.columns, PANEL):
+            terms = panel_terms(isa, x, s, j, min(PANEL, x.columns - j), 0, False)
+            b_at = s.panels + j // PANEL * count * PANEL_ROW
             c_at = s.kept + j // PANEL * rows * ROW_BYTES
-            finish(isa, x, c_at, ROW_BYTES, rows, min(PANEL, x.columns - j), 0, j, True)
-    else:
-        for j in range(0, x.columns, PANEL):
-            n = min(PANEL, x.columns - j)
-            stored = stored_panel(isa, x, s, j, n)
-            terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
-            depth = Depth(0, groups, group_units, last_units, units)
-            own = scales
-            if scales is not None:
-                own = scales + j // PANEL * x.groups * PANEL_ROW
-            strips(isa, x, a, depth, 0, stored, own, terms, s.kept, x.b.packed)
-            finish(isa, x, s.kept, ROW_BYTES, rows, n, 0, j, scales is None)
+            strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
+    for j in range(0, x.columns, PANEL):
+        c_at = s.kept + j // PANEL * rows * ROW_BYTES
+        finish(isa, x, c_at, ROW_BYTES, rows, min(PANEL, x.columns - j), 0, j, INTEGERS)
 
 
-# As in gemm_int_many.py; after k the task has KC and whether b is laid out.
+# As in gemm_int_many.py; after k the task has KC.
 @kernel(*SIGNATURE, vnni=True)
 def multiply_few(isa, a, b, out, request, task, scratch):
     """One task of `gemm_int`, or of a layer whose weights have no groups."""
     before = enter_default_rounding()
     for t in range(task[0], task[1]):
         x = product_of(request, task, t, a, b, out, scratch)
-        multiply(isa, x, task[7], task[8] != 0, None)
+        multiply(isa, x, None)
+    leave_default_rounding(before)
+
+
+@kernel(*SIGNATURE, vnni=True)
+def multiply_laid_out(isa, a, b, out, request, task, scratch):
+    """`multiply_few` with b packed in address order."""
+    before = enter_default_rounding()
+    for t in range(task[0], task[1]):
+        x = product_of(request, task, t, a, b, out, scratch)
+        multiply_in_order(isa, x, task[7])
     leave_default_rounding(before)
 
 
@@ -176,5 +204,5 @@ def multiply_few_groups(isa, a, b, out, request, task, scratch):
     """One task of a layer whose weights have groups."""
     before = enter_default_rounding()
     x = product_of(request, task, 0, a, b, out, scratch)
-    multiply(isa, x, task[7], False, x.b.panel_scales)
+    multiply(isa, x, x.b.panel_scales)
     leave_default_rounding(before)

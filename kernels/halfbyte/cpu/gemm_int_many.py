@@ -26,6 +26,7 @@ from halfbyte.cpu.gemm_int_parts import (
 )
 from halfbyte.cpu.gemm_int_strips import grouped_strip, strip
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
     enter_default_rounding,
     kind_of_bytes,
@@ -35,6 +36,7 @@ from halfbyte.cpu.simd import (
     multiplies_words,
     narrowed,
     shape_columns,
+    shared_shape,
     tile_shape,
 )
 
@@ -66,14 +68,11 @@ def part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1):
         )  # fmt: skip
 
 
-@inner
+@inlined
 def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns):
     """6 rows of all columns of a panel: whole tiles, then narrower ones."""
     lanes = lanes_of(isa)
-    if scales is None:
-        shape = tile_shape(isa, 6, 64)
-    else:  # half as wide: integer and FP32 sums share the registers
-        shape = narrowed(tile_shape(isa, 6, 64), 2)
+    shape = shared_shape(tile_shape(isa, 6, 64), scales)
     end = (columns + lanes - 1) // lanes * lanes
     j = columns // shape_columns(isa, shape) * shape_columns(isa, shape)
     part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, 0, j)
@@ -158,8 +157,8 @@ def multiply(isa, x, kc, mc, scales):
                     else:
                         wide_strip(isa, kind_of_bytes(isa), depth, at, b_at, own, terms, i, c, n)
                     if final and not direct:
-                        whole = scales is None
-                        finish(isa, x, c_at, c_row, TILE_ROWS, n, i0 + i, j, whole)
+                        what = INTEGERS if scales is None else SCALED
+                        finish(isa, x, c_at, c_row, TILE_ROWS, n, i0 + i, j, what)
 
 
 # a, b or its panels, out (or an empty array), Request, task, scratch. The task: products, rows and

@@ -21,7 +21,7 @@ REQUEST = (
     "a_next", "b_next", "out_next",  # bytes from one product of a batch to the next
     "out", "out_row", "out_column", "out_form",  # out == 0: the array is meant
     "scaled",  # whether the result is a layer's
-    "x_scale", "x_scale_step", "w_scale", "w_scale_step", "panel_scales", "bias", "activation",
+    "x_scale", "w_scale", "w_scale_step", "panel_scales", "bias", "activation",
     "code_scale", "code_zero_point", "code_min", "code_max",  # bits of the scale
 )  # fmt: skip
 Request = NamedTuple("Request", [(name, int) for name in REQUEST])
@@ -63,12 +63,11 @@ class Result(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What becomes of the sums of a layer: scales of rows and of columns (addresses, steps), bias,
-    activation, and codes."""
+    """What becomes of the sums of a layer: scales of rows (0: none) and of columns (addresses; step
+    0: one for all), bias, activation, and codes."""
 
     scaled: bool
     x_scale: int
-    x_scale_step: int
     w_scale: int
     w_scale_step: int
     bias: int
@@ -103,7 +102,7 @@ def product_of(request, task, t, a, b, out, scratch):
         request[7], request[8], request[9], request[10], request[11], request[12], request[13],
         request[14], request[15], request[16], request[17], request[18], request[19],
         request[20], request[21], request[22], request[23], request[24], request[25],
-        request[26], request[27], request[28], request[29], request[30], request[31],
+        request[26], request[27], request[28], request[29], request[30],
     )  # fmt: skip
     row, column, k = task[2], task[4], task[6]
     span = r.span if r.span > 0 else max(k, 1)
@@ -138,7 +137,7 @@ def product_of(request, task, t, a, b, out, scratch):
     out_at = r.out if given else address(out)
     out_at += t * r.out_next + row * out_row + column * out_column
     layer = Layer(
-        r.scaled != 0, moved(r.x_scale, row * r.x_scale_step), r.x_scale_step,
+        r.scaled != 0, moved(r.x_scale, row * 4),
         moved(r.w_scale, column * r.w_scale_step), r.w_scale_step, moved(r.bias, 4 * column),
         r.activation, single_from_bits(r.code_scale), r.code_zero_point, r.code_min, r.code_max,
     )  # fmt: skip

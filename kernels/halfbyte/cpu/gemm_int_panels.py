@@ -78,7 +78,7 @@ def interleave(isa, source, row, target, flip):
         interleave_rows(isa, source + j, row, target + 4 * j, flip)
 
 
-@inner
+@inlined
 def pack_bytes(isa, b, p, depth, columns, target, place):
     """Units of bytes from k = p on."""
     plain = columns == PANEL and b.column == 1 and b.nibbles == 0
@@ -91,7 +91,7 @@ def pack_bytes(isa, b, p, depth, columns, target, place):
         target += PANEL_ROW
 
 
-@inner
+@inlined
 def pack_nibbles(isa, b, p, depth, columns, target, place):
     """Units of nibbles from k = p on, by way of two units of bytes each."""
     bytes_at = place + 4 * PANEL
@@ -108,7 +108,7 @@ def pack_nibbles(isa, b, p, depth, columns, target, place):
         target += PANEL_ROW
 
 
-@inner
+@inlined
 def transpose_columns(isa, source, stride, units, columns, target, flip, sort):
     """Columns of b that are contiguous along k, whole units, to a panel. Blocks at the far edges
     overlap their neighbours: they write the same values twice."""
@@ -151,7 +151,7 @@ def pack_group(isa, b, p, depth, columns, nibbles, target, place):
         pack_bytes(isa, b, p, depth, columns, target, place)
 
 
-@inner
+@inlined
 def pack_panel(isa, b, k, span, columns, nibbles, target, place):
     """A whole panel. place: scratch of STAGE_BYTES."""
     unit = 8 if nibbles else 4

@@ -3,6 +3,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from halfbyte.cpu.compile import inlined, inner, shared
 from halfbyte.cpu.epilogue import scatter_row
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, Operand, pack_panel
@@ -133,6 +135,24 @@ def stored_panel(isa, x, s, j, n):
     return s.panels
 
 
+@inlined
+def sum_columns(isa, bits, units, ones, panel, terms, sums):
+    """Sums of stored codes of each column: what a row of ones makes of them."""
+    # Variables, not literals: another variant of `strip` would take a second to compile.
+    zero, first, ahead = np.int64(0), units >= 0, units < 0
+    shape = tile_shape(isa, 1, 64)
+    if bits == 8:
+        strip(
+            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, sums, PANEL_ROW, 0,
+            PANEL, ahead,
+        )  # fmt: skip
+    else:
+        strip(
+            isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, sums, PANEL_ROW, 0,
+            PANEL, ahead,
+        )  # fmt: skip
+
+
 @inner
 def panel_terms(isa, x, s, j, n, panel, shifted):
     """What is added to products with the panel's columns."""
@@ -154,16 +174,7 @@ def panel_terms(isa, x, s, j, n, panel, shifted):
             depth = lesser(x.span, x.k - g * x.span)
             units = (depth + unit - 1) // unit
             to = sums + g * PANEL_ROW
-            if b.plain.bits == 8:
-                strip(
-                    isa, tile_shape(isa, 1, 64), BYTE, True, units, ones, 0, at, none, 0, to,
-                    PANEL_ROW, 0, PANEL, False,
-                )  # fmt: skip
-            else:
-                strip(
-                    isa, tile_shape(isa, 1, 64), NIBBLE, True, units, ones, 0, at, none, 0, to,
-                    PANEL_ROW, 0, PANEL, False,
-                )  # fmt: skip
+            sum_columns(isa, b.plain.bits, units, ones, at, none, to)
             at += units * PANEL_ROW
             words = multiplies_words(isa, b.plain.bits)
             ones += units * unit * (2 if words else 1)
@@ -178,11 +189,11 @@ def panel_terms(isa, x, s, j, n, panel, shifted):
 
 
 @inner
-def finish(isa, x, sums, sums_row, rows, n, i, j, integers):
+def finish(isa, x, sums, sums_row, rows, n, i, j, what):
     """Sums of rows from i and columns from j on to where they belong."""
     out = x.out
     if x.layer.scaled:
-        finish_layer(isa, integers, sums, sums_row, rows, n, out, x.layer, i, j)
+        finish_layer(isa, what, sums, sums_row, rows, n, out, x.layer, i, j)
         return
     at = out.at + i * out.row + j * out.column
     for _ in range(rows):

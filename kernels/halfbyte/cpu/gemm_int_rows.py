@@ -9,7 +9,7 @@ filled up with zeros. Where the Isa multiplies 16-bit integers, these (in the or
    | row 1       |0|             |0|     |    |  fall into the same sets of the L1 cache
 """
 
-from halfbyte.cpu.compile import inner, shared
+from halfbyte.cpu.compile import inlined, inner, shared
 from halfbyte.cpu.quantization_rows import lesser
 from halfbyte.cpu.simd import (
     BITS,
@@ -96,13 +96,13 @@ def unpack_nibbles(isa, source, stride, first, count, sign, target):
         i += 1
 
 
-@inner
+@inlined
 def gather_bytes(source, stride, count, target):
     for i in range(count):
         copy_bytes(target + i, source + i * stride, 1)
 
 
-@inner
+@inlined
 def lay_row(isa, a, source, place, k, span, unit, offset, sums, starts):
     """One row of a to bytes, where it is if that is its place, its groups' sums, and -offset times
     these."""
@@ -127,7 +127,7 @@ def lay_row(isa, a, source, place, k, span, unit, offset, sums, starts):
         place += filled
 
 
-@inner
+@inlined
 def lay_ones(isa, k, span, unit, words, target, line):
     """A row of a that is all ones."""
     place = line if words else target
@@ -143,7 +143,7 @@ def lay_ones(isa, k, span, unit, words, target, line):
             widen_bytes(isa, line + i, target + 2 * i)
 
 
-@inner
+@inlined
 def lay_rows(isa, a, at, rows, k, span, unit, words, target, row, line, offset, sums, starts, step):
     """Rows of a, from `at` on, to rows of bytes or words `row` bytes apart; groups have their sums
     `step` bytes apart. line: room for a row of bytes."""

@@ -36,32 +36,33 @@ def codes_of(isa, sums, columns, layer):
         store(isa, bits(code_of(isa, t, zero_point, lowest, highest)), sums + j, BYTE)
 
 
-@inner
-def finish_layer(isa, whole, sums, sums_row, rows, columns, out, layer, row, column):
-    """Rows of sums, with room for whole vectors, to out from (row, column) on.
+# What sums are: integers or FP32 chains, without the column scales yet, or with them.
+INTEGERS, CHAINS, SCALED = 0, 1, 2
 
-    whole: they are integers, and w's scales are one a column; else FP32.
-    """
+
+@inner
+def finish_layer(isa, what, sums, sums_row, rows, columns, out, layer, row, column):
+    """Rows of sums, with room for whole vectors, to out from (row, column) on."""
     lanes = lanes_of(isa)
     out_at = out.at + row * out.row + column * out.column
+    one_scale = splat(isa, 1.0)
+    if what != SCALED and layer.w_scale_step == 0:
+        one_scale = splat(isa, load_scalar(isa, layer.w_scale, SINGLE))
     for r in range(rows):
         own = splat(isa, 1.0)
         if layer.x_scale != 0:
-            own = splat(
-                isa, load_scalar(isa, layer.x_scale + (row + r) * layer.x_scale_step, SINGLE)
-            )
+            own = splat(isa, load_scalar(isa, layer.x_scale + (row + r) * 4, SINGLE))
         for j in range(0, columns, lanes):
-            if whole:
-                x = load(isa, sums + 4 * j, INTEGER) * own
-                at = layer.w_scale + (column + j) * layer.w_scale_step
-                if layer.w_scale_step == 0:
-                    x = x * splat(isa, load_scalar(isa, at, SINGLE))
-                else:
-                    x = x * load_part(isa, at, columns - j, SINGLE)
-            else:
-                x = load(isa, sums + 4 * j, SINGLE)
-                if layer.x_scale != 0:
-                    x = x * own
+            x = load(isa, sums + 4 * j, SINGLE)
+            if what == INTEGERS:
+                x = load(isa, sums + 4 * j, INTEGER)
+            if layer.x_scale != 0:
+                x = x * own
+            if what != SCALED:
+                scale = one_scale
+                if layer.w_scale_step != 0:
+                    scale = load_part(isa, layer.w_scale + 4 * (column + j), columns - j, SINGLE)
+                x = x * scale
             if layer.bias != 0:
                 x = x + load_part(isa, layer.bias + 4 * (column + j), columns - j, SINGLE)
             store(isa, activate(isa, x, layer.activation), sums + 4 * j, SINGLE)

@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 
 from halfbyte.cpu.simd import emit
 from halfbyte.cpu.simd.tiles import tile_of
-from halfbyte.cpu.simd.types import BITS, I8, I16, I32, I64, KindType
+from halfbyte.cpu.simd.types import BITS, I8, I16, I32, I64, KindType, ShapeType
 
 # Units after which 16-bit sums have to be added to 32-bit ones.
 _PAIR_UNITS = {"i4": 4, "n8": 8, "s8": 1}
@@ -39,6 +39,16 @@ _PAIR_UNITS = {"i4": 4, "n8": 8, "s8": 1}
 
 def _in_pairs(isa, kind) -> bool:
     return isa.pairs and kind.element in _PAIR_UNITS
+
+
+@intrinsic
+def shared_shape(typingctx, shape, scales):
+    """The shape, or where there are scales (not None) one half as wide or less: integer and FP32
+    sums then share the registers."""
+    result = shape if scales == types.none else ShapeType(shape.rows, min(shape.vectors, 2))
+    return result(
+        shape, scales
+    ), lambda context, builder, signature, args: context.get_dummy_value()
 
 
 @intrinsic

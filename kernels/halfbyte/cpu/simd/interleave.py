@@ -192,6 +192,18 @@ def odd_bytes(typingctx, x):
     return x(x), codegen
 
 
+@intrinsic(prefer_literal=True)
+def field(typingctx, x, first, count):
+    """Bits `first`, ..., `count` of them (literals), of dwords."""
+    shift, mask = first.literal_value, (1 << count.literal_value) - 1
+
+    def codegen(context, builder, signature, args):
+        shifted = builder.lshr(args[0], emit.constant(shift, x.lanes)) if shift else args[0]
+        return builder.and_(shifted, emit.constant(mask, x.lanes))
+
+    return x(x, first, count), codegen
+
+
 @intrinsic
 def widen_bytes(typingctx, isa, source, target):
     """As many signed bytes as a vector has lanes to 16-bit integers, each four of them in the order

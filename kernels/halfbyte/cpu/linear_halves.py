@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer with quantized weights and FP16 input (weight-only, rule 7), on one thread.
+
+    for each panel of 64 columns
+      for each group of k, or all of k     chains of x16 * (q - z), FP32, exact products
+        for each KC steps                  codes become FP32, less their zero points, in the L1
+          for 6, 4, 2 or 1 rows            the strips of gemm_f16
+
+A group's chains, times their scales, are added up. Many rows take a panel's codes by blocks of MC
+rows, so that sums stay in the cache.
+"""
+
+import numpy as np
+
+from halfbyte.cpu.compile import i32_2d, i64_1d, inlined, inner, kernel, u8_1d, u8_2d, u16_2d
+from halfbyte.cpu.gemm_f16_strips import strip
+from halfbyte.cpu.gemm_int_operands import product_of
+from halfbyte.cpu.gemm_int_panels import PANEL_ROW
+from halfbyte.cpu.gemm_int_parts import (
+    ROW_BYTES,
+    finish,
+    offset_of,
+    scratch_layout,
+    stored_panel,
+    unit_of,
+)
+from halfbyte.cpu.gemm_int_rows import padded
+from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.linear_epilogue import CHAINS, SCALED
+from halfbyte.cpu.pack import a_row_bytes, widen_a
+from halfbyte.cpu.quantization_rows import lesser
+from halfbyte.cpu.simd import (
+    BITS,
+    SINGLE,
+    enter_default_rounding,
+    field,
+    lanes_of,
+    leave_default_rounding,
+    load,
+    load_integer,
+    prefetch_line,
+    singles,
+    store,
+    store_scalar,
+    tile_shape,
+    zero_bytes,
+)
+
+KC = 128  # steps of k that are FP32 at a time: 32 KiB
+FEW_ROWS = 6
+AHEAD = 4096
+
+
+@inlined
+def expand_step(isa, codes, zeros, target, step):
+    store(isa, singles(codes) - zeros, target + step * ROW_BYTES, SINGLE)
+
+
+@inner
+def expand_codes(isa, bits, source, units, zeros, target):
+    """Units of a panel to rows of 64 FP32, one a step of k: the codes less `zeros`, 64 FP32."""
+    lanes = lanes_of(isa)
+    for _ in range(units):
+        prefetch_line(source + AHEAD)
+        prefetch_line(source + AHEAD + 128)
+        for j in range(0, PANEL_ROW, 4 * lanes):
+            x, z, at = load(isa, source + j, BITS), load(isa, zeros + j, SINGLE), target + j
+            if bits == 8:
+                expand_step(isa, field(x, 0, 8), z, at, 0)
+                expand_step(isa, field(x, 8, 8), z, at, 1)
+                expand_step(isa, field(x, 16, 8), z, at, 2)
+                expand_step(isa, field(x, 24, 8), z, at, 3)
+            else:
+                expand_step(isa, field(x, 0, 4), z, at, 0)
+                expand_step(isa, field(x, 8, 4), z, at, 1)
+                expand_step(isa, field(x, 16, 4), z, at, 2)
+                expand_step(isa, field(x, 24, 4), z, at, 3)
+                expand_step(isa, field(x, 4, 4), z, at, 4)
+                expand_step(isa, field(x, 12, 4), z, at, 5)
+                expand_step(isa, field(x, 20, 4), z, at, 6)
+                expand_step(isa, field(x, 28, 4), z, at, 7)
+        source += PANEL_ROW
+        target += unit_of(bits) * ROW_BYTES
+
+
+@inlined
+def stored_zeros(isa, x, j, n, group, target):
+    """What stored codes of 64 columns stand for less than they are, as FP32."""
+    offset, b = np.float32(offset_of(x.b.plain)), x.b
+    for i in range(PANEL):
+        zero = np.float32(0)
+        if b.panel_zeros != 0:
+            at = b.panel_zeros + (j // PANEL * x.groups + group) * PANEL_ROW + 4 * i
+            zero = -np.float32(load_integer(at))
+        elif b.zeros != 0 and i < n:
+            zero = np.float32(load_integer(b.zeros + (j + i) * b.zeros_step))
+        store_scalar(isa, zero + offset, target + 4 * i, SINGLE)
+
+
+@inlined
+def rows_strip(isa, height, first, depth, a, a_row, b, c):
+    """`strip` of 6, 4, 2 or 1 rows and all columns of a panel."""
+    if height == 6:
+        shape = tile_shape(isa, 6, 64)
+        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
+    elif height == 4:
+        shape = tile_shape(isa, 4, 64)
+        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
+    elif height == 2:
+        shape = tile_shape(isa, 2, 64)
+        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
+    else:
+        shape = tile_shape(isa, 1, 64)
+        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
+
+
+@inner
+def add_scaled(isa, sums, scales, target, rows):
+    """target + sums * scales, for rows of 64."""
+    for _ in range(rows):
+        for j in range(0, ROW_BYTES, 4 * lanes_of(isa)):
+            scaled = load(isa, sums + j, SINGLE) * load(isa, scales + j, SINGLE)
+            store(isa, load(isa, target + j, SINGLE) + scaled, target + j, SINGLE)
+        sums += ROW_BYTES
+        target += ROW_BYTES
+
+
+@inlined
+def multiply(isa, x, mc):
+    """Part x of a product by the loops of this file's head."""
+    bits, k, scales = x.b.plain.bits, x.k, x.b.panel_scales
+    unit = unit_of(bits)
+    height = lesser(mc, x.rows)
+    # After what integer products need: FP32 zero points, a panel's part, rows of a.
+    room = 0 if x.b.packed else padded(k, x.span, unit) // unit
+    s = scratch_layout(x.memory, 0, 0, x.span, bits, 0, 2 * height, room)
+    zeros = (s.end + 63) // 64 * 64
+    single = zeros + ROW_BYTES
+    block = single + KC * ROW_BYTES
+    a_rows = block + PANEL * PANEL * 2
+    a_row = a_row_bytes(k)
+    chains, sums = s.kept, s.kept + height * ROW_BYTES
+    for i0 in range(0, x.rows, mc):
+        rows = lesser(mc, x.rows - i0)
+        widen_a(isa, x.a.at + i0 * x.a.row, x.a.row, x.a.column, rows, k, a_rows, block)
+        for j in range(0, x.columns, PANEL):
+            n = lesser(PANEL, x.columns - j)
+            at = stored_panel(isa, x, s, j, n)
+            zero_bytes(s.kept, 2 * rows * ROW_BYTES if k == 0 else 0)
+            if scales != 0:
+                zero_bytes(sums, rows * ROW_BYTES)
+            for group in range(x.groups if k > 0 else 0):
+                start = group * x.span
+                end = lesser(start + x.span, k)
+                if group == 0 or x.b.panel_zeros != 0:
+                    stored_zeros(isa, x, j, n, group, zeros)
+                for p in range(start, end, KC):
+                    depth = lesser(KC, end - p)
+                    units = (depth + unit - 1) // unit
+                    expand_codes(isa, bits, at, units, zeros, single)
+                    at += units * PANEL_ROW
+                    i = 0
+                    while i < rows:
+                        left = rows - i
+                        tall = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+                        from_a, to = a_rows + i * a_row + 4 * p, chains + i * ROW_BYTES
+                        rows_strip(isa, tall, p == start, depth, from_a, a_row, single, to)
+                        i += tall
+                if scales != 0:
+                    own = scales + (j // PANEL * x.groups + group) * PANEL_ROW
+                    add_scaled(isa, chains, own, sums, rows)
+            if scales != 0:
+                finish(isa, x, sums, ROW_BYTES, rows, n, i0, j, SCALED)
+            else:
+                finish(isa, x, chains, ROW_BYTES, rows, n, i0, j, CHAINS)
+
+
+def scratch_bytes(rows, k, span, bits, room):
+    """Bytes of scratch for blocks of so many rows and so many units of plain b's panel."""
+    end = scratch_layout(64, 0, 0, span, bits, 0, 2 * rows, room).end + 64
+    end += ROW_BYTES + KC * ROW_BYTES + PANEL * PANEL * 2
+    return end + (rows + 5) // 6 * 6 * a_row_bytes(k)
+
+
+# x, w or its panels, an empty array, Request, task, scratch; the task as in gemm_int_many.py, with
+# MC after k.
+@kernel(u16_2d, u8_2d, i32_2d, i64_1d, i64_1d, u8_1d)
+def multiply_halves(isa, a, b, out, request, task, scratch):
+    """One task of a layer."""
+    before = enter_default_rounding()
+    x = product_of(request, task, 0, a, b, out, scratch)
+    multiply(isa, x, task[7])
+    leave_default_rounding(before)
