@@ -14,7 +14,7 @@ COLUMNS = (
     *("time", "quartiles", "rate", "of roof", "x copyto"),
     *("x baseline", "x best peer", "exact?", "error"),
 )
-WIDTHS = (10, 22, 15, 9, 10, 12, 32, 8, 15)
+WIDTHS = (10, 22, 15, 9, 10, 12, 34, 8, 18)
 NOTES = (
     "Times and ratios are medians over rounds; quartiles in brackets. *Of roof* is the least time"
     " that the measured roofs allow, divided by the time. *x copyto* is np.copyto's time for as"
@@ -85,7 +85,7 @@ def error(entry: Entry) -> str:
     if verdict.same_bits:
         return ""
     if verdict.off_by is not None:
-        return f"up to {verdict.off_by:.6g}"
+        return f"up to {verdict.off_by:.0f}"
     if verdict.of_bound is None:
         return ""
     digits = ".2g" if verdict.of_bound < 100 else ".0f"
