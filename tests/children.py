@@ -7,6 +7,7 @@ process could not survive or undo; those of `children_in_modes` change its float
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -117,6 +118,23 @@ def print_runnable(*ceilings):
     for ceiling in ceilings or (os.environ.get("HALFBYTE_ISA", ""),):
         os.environ["HALFBYTE_ISA"] = ceiling
         sys.stdout.write(" ".join(isa.runnable()) + "\n")
+
+
+def print_instructions(isa_name):
+    """Print each instruction that multiplies integers for many rows, and its kind of register."""
+    import numba
+    from numba.core import types
+
+    from halfbyte.cpu import isa
+    from halfbyte.cpu.gemm_int_many import multiply_many
+
+    # Compiled anew: Numba shows none of what its cache holds.
+    function = numba.njit(multiply_many._dispatcher.py_func, error_model="numpy", nogil=True)
+    with isa.forced(isa_name) as chosen:
+        function.compile(types.none(chosen._numba_type_, *multiply_many._signature))
+    code = "".join(function.inspect_asm().values())
+    found = set(re.findall(r"\s(v?pdp\w+|v?pmadd\w+)\s.*%([xyz]mm)", code))
+    sys.stdout.write("\n".join(map(" ".join, sorted(found))))
 
 
 def print_num_threads():

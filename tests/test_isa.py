@@ -144,3 +144,22 @@ def test_kernel_for_avx2_computes_in_registers_of_256_bits(kernel):
         code = machine_code(kernel, chosen)
     computing = re.compile(r"\sv(?!mov)\w+\s.*%([yz]mm)")  # moves copy a kernel's arguments, too
     assert {match[1] for match in computing.finditer(code)} == {"ymm"}
+
+
+# What this machine cannot execute is compiled all the same.
+@needs_x86_64
+@pytest.mark.parametrize(
+    ("target", "name", "wanted"),
+    [
+        ("cascadelake", "avx512vnni", "vpdpbusd zmm"),
+        ("alderlake", "avxvnni", "vpdpbusd ymm"),
+        ("haswell", "avx2", "vpmaddwd ymm"),
+    ],
+)
+def test_integers_are_multiplied_by_the_instruction_of_the_target(target, name, wanted):
+    child = children.run_child(
+        "print_instructions", name, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="", HALFBYTE_ISA=""
+    )
+    # vpmaddubsw saturates, too, but not with small weights: what it is for is seen in results.
+    found = {one for one in child.stdout.splitlines() if not one.startswith("vpmaddubsw")}
+    assert found == {wanted}, child.stderr
