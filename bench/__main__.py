@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.exit(f"halfbyte does not start: {facts['failure']}")
         described = machine.describe() | facts
         if chosen.isa in machine.PEER_CEILINGS:
-            described["peers"] = "numpy and torch too; the others use what they find"
+            described["peers"] = "numpy, torch and numkong too; onnxruntime uses what it finds"
         elif chosen.isa:
             described["peers"] = "peers use what they find"
         print("\n".join(table.machine_lines(described)), end="\n\n")

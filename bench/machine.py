@@ -34,6 +34,12 @@ PEER_CEILINGS = {
     },
     "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }
+# numkong has no variable, but a function; these are what it may keep.
+NUMKONG_CEILINGS = {
+    "avx2": {"serial", "haswell"},
+    "avxvnni": {"serial", "haswell", "alder"},
+    "avx512": {"serial", "haswell", "skylake"},
+}
 
 THREAD_COUNTS = (
     "OMP_NUM_THREADS",

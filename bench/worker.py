@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench import rows
+from bench import machine, rows
 
 SETTLED = 0.1  # of one core: below this, the threads of the last sample have gone to sleep
 
@@ -38,6 +38,8 @@ class Runner:
             import torch
 
             torch.set_num_threads(threads)
+        elif library == "numkong":
+            _hold_numkong(os.environ.get("HALFBYTE_ISA", ""))
 
     def facts(self) -> dict[str, Any]:
         """The Isa that halfbyte runs on; nothing from other libraries."""
@@ -95,6 +97,15 @@ class Runner:
 
             self.roofs = Roofs(halfbyte.cpu.isa.active(), self.threads)
         return self.roofs.sample(kinds, nbytes)
+
+
+def _hold_numkong(isa: str) -> None:
+    """To the instruction set that halfbyte is held to."""
+    import numkong
+
+    found = {name for name, is_there in numkong.get_capabilities().items() if is_there}
+    for name in found - machine.NUMKONG_CEILINGS.get(isa, found):
+        numkong.disable_capability(name)
 
 
 def _calls_within(budget: float, calls: Iterator[Callable[[], Any]]) -> int:

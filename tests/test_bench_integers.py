@@ -17,6 +17,7 @@ from bench import (
     layers,
     linear,
     loops,
+    machine,
     pairs,
     readme,
     table,
@@ -289,3 +290,9 @@ def test_readme_says_who_is_exact(shown):
 def test_readme_says_how_far_off_layers_are(shown):
     line = "| W4A8, groups of 32 | 1024 x 1024 x 1024 | 1.07 (0.500) | 1.07 (0.500) | 0.53 % "
     assert line + "|  |  | 0.537 level 4 | 0.53 % |  |  |" in shown
+
+
+@pytest.mark.parametrize("name", machine.NUMKONG_CEILINGS)
+def test_numkong_knows_what_it_is_held_to(name):
+    numkong = pytest.importorskip("numkong", reason="numkong is not installed")
+    assert machine.NUMKONG_CEILINGS[name] < set(numkong.get_capabilities())
