@@ -135,6 +135,12 @@ def test_packed_matrix_cannot_be_changed(backend):
         packed.kind = "uint8"
 
 
+@forms
+def test_arrays_of_a_packed_matrix_are_read_only(form, backend):
+    packed = backend.prepack(argument(codes((5, 7), 1, *form), *form))
+    assert not any(part.flags.writeable for part in packed._arrays())
+
+
 def test_packed_matrix_is_no_array(backend):
     with refuses(TypeError, "PackedMatrix", "array"):
         np.asarray(backend.prepack(codes((5, 7), 1)))
