@@ -225,12 +225,13 @@ def test_peers_compute_the_same_layer(layer):
     assert far == []
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_bytes_of_weights_are_those_of_the_tensor(layer):
+@pytest.mark.parametrize(("bits", "group"), linear.STREAMED)
+def test_bytes_that_a_layer_reads_are_those_of_its_packed_weights(bits, group):
+    layer = Layer(1, 128, 256, bits, group)
     given = layers.inputs_of(layer)
-    codes = halfbyte.Int4Array.pack(given.codes) if layer.bits == 4 else given.codes
-    q = halfbyte.QuantizedTensor(codes, given.scale, bits=layer.bits, **layer.channel)
-    assert layer.weight_bytes == q.nbytes
+    codes = halfbyte.Int4Array.pack(given.codes) if bits == 4 else given.codes
+    q = halfbyte.QuantizedTensor(codes, given.scale, bits=bits, **layer.channel)
+    assert layer.weight_bytes == halfbyte.prepack(q).nbytes
 
 
 def test_a_square_of_int4_on_avx2_is_in_units_of_the_fma_roof():
