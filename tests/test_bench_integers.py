@@ -181,6 +181,13 @@ def test_the_data_show_who_saturates_two_signed_bytes(m):
     assert integers.check(product, by_magnitude, exact=False).off_by > 0
 
 
+def test_the_data_show_who_adds_up_in_float32():
+    product = Product(5, 7, 1024, "u8", "s8")
+    a, b = integers.operands_of(product)
+    nearest = reference.gemm_int(a, b).astype(np.float32)
+    assert integers.check(product, nearest, exact=False).off_by > 0
+
+
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_peers_are_exact_where_nobody_saturates(product, monkeypatch):
     a, b = integers.operands_of(product)
