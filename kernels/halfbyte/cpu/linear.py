@@ -85,6 +85,13 @@ def _in_panels(values: Array) -> Array:
     return panels
 
 
+def _of_panels(values: Array, n: int) -> Array:
+    """What `_in_panels` was given."""
+    panels, groups, _ = values.shape
+    rows = values.transpose(0, 2, 1).reshape(panels * PANEL, groups)
+    return np.ascontiguousarray(rows[:n])
+
+
 def _weights(q: QuantizedTensor) -> Weights:
     """Weights in place; scales of groups are brought into panels."""
     scale, zeros = q.scale, q.zero_point
@@ -120,9 +127,8 @@ def unpack(w: Weights, shape: tuple[int, int]) -> QuantizedTensor:
         scale = scale if w.axis is not None else scale.reshape(())
         zeros = zeros if zeros is None or w.axis is not None else zeros.reshape(())
     else:
-        scale = np.ascontiguousarray(scale.transpose(0, 2, 1).reshape(-1, scale.shape[1])[:n])
-        if zeros is not None:
-            zeros = -zeros.transpose(0, 2, 1).reshape(-1, zeros.shape[1])[:n]
+        scale = _of_panels(scale, n)
+        zeros = None if zeros is None else -_of_panels(zeros, n)
     return QuantizedTensor._trusted(
         values, scale, zeros, w.bits, w.axis, w.group_size, w.signed, (n, k)
     )

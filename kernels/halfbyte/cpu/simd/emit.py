@@ -55,6 +55,13 @@ def first_lanes(builder, count, lanes):
 
 # ---- Memory ------------------------------------------------------------------------------------
 def pointer(builder, address, pointee):
+    """An address as a pointer.
+
+    LLVM splits sums of integers into a pointer and an offset when it generates a function's code,
+    any summand as the pointer, and Numba has it optimize that once more in each caller. Where that
+    summand turns out to be 0 there, memory "behind null" would make it drop code as unreachable.
+    """
+    set.add(builder.function.attributes, "null_pointer_is_valid")  # llvmlite's add knows few
     return builder.inttoptr(address, pointee.as_pointer())
 
 
@@ -127,7 +134,7 @@ def limit_registers(builder, isa):
     """Tell LLVM how wide a register may be where vectors are wider (`widened`): left alone, it
     takes the widest of its target, which HALFBYTE_ISA may have ruled out."""
     limit = f'"prefer-vector-width"="{isa.register_bits}" "min-legal-vector-width"="0"'
-    set.add(builder.function.attributes, limit)  # llvmlite's own add knows no such attributes
+    set.add(builder.function.attributes, limit)  # llvmlite's own add knows few
 
 
 # ---- Between memory and registers --------------------------------------------------------------
