@@ -20,7 +20,7 @@ from bench.rows import Headline, Result
 
 EFFORTS = {
     "quick": Effort(rounds=2, least_rounds=1, seconds=0.2, sample=0.002),
-    "tour": Effort(rounds=9, least_rounds=3, seconds=0.7, sample=0.025),
+    "tour": Effort(rounds=7, least_rounds=3, seconds=0.55, sample=0.02),
     "full": Effort(rounds=11, least_rounds=4, seconds=1.0, sample=0.03),
 }
 

@@ -33,7 +33,7 @@ def rows(scale: str, threads: tuple[int, ...]) -> list[Row]:
         chosen += [_square(34, "s4", "s4"), Product(1, 96, 160), Product(5, 96, 160, "u8")]
         return [_row(product, count) for count in threads for product in chosen]
     if scale == "tour":
-        chosen = [_square(64), _square(1024), _square(2048), _square(1024, "u8"), _few(1)]
+        chosen = [_square(1024), _square(1024, "u8"), _few(1)]
         both = [_square(1024)] if most != one else []
         return [_row(p, one) for p in chosen] + [_row(p, most) for p in both]
     alone = [_square(n, *kinds) for kinds in KINDS for n in SIZES]

@@ -125,15 +125,18 @@ def _torch_bf16(params: dict[str, Any]) -> Job:
     layer = Layer(**params)
     given = layers.inputs_of(layer)
     x = torch.from_numpy(given.numbers).bfloat16()
+    codes = torch.from_numpy(given.codes)
+    if layer.bits == 4:
+        codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.int() + 8, 1)
     calls: list[Callable[[], Any]] = []
-    for codes, scale in given.several(layer.copies(layer.bits / 8)):
-        w, s = torch.from_numpy(codes), torch.from_numpy(scale).bfloat16()
+    for parts in given.several(layer.copies(layer.bits / 8), codes.numpy()):
+        w, s = map(torch.from_numpy, parts)
+        s = s.bfloat16()
         if layer.bits == 8:
             call = functools.partial(torch.ops.aten._weight_int8pack_mm, x, w, s)
         else:
-            pack = torch.ops.aten._convert_weight_to_int4pack_for_cpu
-            parts = torch.stack([s.T, torch.zeros_like(s.T)], dim=-1).contiguous()
-            arguments = x, pack(w.int() + 8, 1), layer.group_size, parts
+            pairs = torch.stack([s.T, torch.zeros_like(s.T)], dim=-1).contiguous()
+            arguments = x, w, layer.group_size, pairs
             call = functools.partial(torch.ops.aten._weight_int4pack_mm_for_cpu, *arguments)
         calls.append(call)
     return Job(calls, lambda: layers.check(layer, calls[0]().float().numpy(), exact=False))
@@ -176,15 +179,12 @@ def _n_bits(level: int, params: dict[str, Any]) -> Job:
     x, out = given.numbers, np.empty((layer.m, layer.n), np.float32)
     block = layer.group_size or layer.k
     attributes = {"K": layer.k, "N": layer.n, "bits": layer.bits, "block_size": block}
+    unsigned = (given.codes.astype(np.int16) + 2 ** (layer.bits - 1)).astype(np.uint8)
+    blocks = pack_nibbles(unsigned) if layer.bits == 4 else unsigned
+    blocks = blocks.reshape(layer.n, layer.k // block, block * layer.bits // 8)
     calls = []
-    for codes, scale in given.several(layer.copies(layer.bits / 8)):
-        unsigned = (codes.astype(np.int16) + 2 ** (layer.bits - 1)).astype(np.uint8)
-        packed = pack_nibbles(unsigned) if layer.bits == 4 else unsigned
-        inputs = {
-            "x": None,
-            "codes": packed.reshape(layer.n, layer.k // block, block * layer.bits // 8),
-            "scale": scale.reshape(layer.n, -1),
-        }
+    for codes, scale in given.several(layer.copies(layer.bits / 8), blocks):
+        inputs = {"x": None, "codes": codes, "scale": scale.reshape(layer.n, -1)}
         calls.append(
             onnx_models.contrib("MatMulNBits", inputs, x, out, accuracy_level=level, **attributes)
         )

@@ -9,6 +9,7 @@ bits, or not at all) than of its sums.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,13 +97,15 @@ class Inputs(NamedTuple):
         """w in float32, each number rounded once."""
         return reference.dequantize(self.codes, self.scale, **layer.channel)
 
-    def several(self, copies: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Codes and scale; then others with the same rows in another order, as they are made."""
-        rolled = (
-            (np.roll(self.codes, i, axis=0), np.roll(self.scale, i, axis=0))
-            for i in range(1, copies)
-        )
-        return [(self.codes, self.scale), *rolled]
+    def several(
+        self, copies: int, codes: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Codes, in the form given or as they are, and scale; then others, whose rows are in
+        another order, as they are asked for."""
+        codes = self.codes if codes is None else codes
+        yield codes, self.scale
+        for i in range(1, copies):
+            yield np.roll(codes, i, axis=0), np.roll(self.scale, i, axis=0)
 
 
 @functools.lru_cache(maxsize=2)  # the contenders of a row

@@ -13,6 +13,7 @@ import numpy as np
 from bench import layer_peers, layers, pairs
 from bench.layers import CODES, HALVES, OUT_ZERO_POINT, Layer
 from bench.rows import Contender, Headline, Job, Result, Row
+from halfbyte_reference import pack_nibbles
 
 PLAIN, PREPACKED, SUMS = "halfbyte", "halfbyte prepacked", "halfbyte gemm_int"
 GROUPS = (None, 128, 32)  # of INT4 weights
@@ -31,7 +32,7 @@ def rows(scale: str, threads: tuple[int, ...]) -> list[Row]:
         return [_row(layer, count) for count in threads for layer in chosen]
     if scale == "tour":
         squares = [_square(1024, 4, None), _square(1024, 4, 32)]
-        streamed = [_few(1)[0], _few(1)[-1]]
+        streamed = [_few(1)[0], _few(1)[-1]]  # INT8, INT4 in groups of 32
         return [_row(layer, one) for layer in [*squares, *streamed, DYNAMIC]]
     squares = [_square(n, *form) for n in (1024, 2048) for form in ((8, None), *_INT4)]
     others = [_square(n, 8, None, x=CODES) for n in (1024, 2048)]
@@ -81,12 +82,14 @@ def _halfbyte(form: str, params: dict[str, Any]) -> Job:
     layer = Layer(**params)
     given = layers.inputs_of(layer)
 
-    def held(codes: np.ndarray, scale: np.ndarray) -> Any:
-        values = halfbyte.Int4Array.pack(codes) if layer.bits == 4 else codes
-        q = halfbyte.QuantizedTensor(values, scale, bits=layer.bits, **layer.channel)
-        return halfbyte.prepack(q) if form == PREPACKED else q
-
-    many = [held(*parts) for parts in given.several(layer.copies(layer.bits / 8))]
+    values = pack_nibbles(given.codes) if layer.bits == 4 else given.codes
+    described = {"bits": layer.bits, "shape": (layer.n, layer.k), **layer.channel}
+    many = [
+        halfbyte.QuantizedTensor(codes, scale, **described)
+        for codes, scale in given.several(layer.copies(layer.bits / 8), values)
+    ]
+    if form == PREPACKED:
+        many = [halfbyte.prepack(q) for q in many]
     x, out = given.x, np.empty((layer.m, layer.n), np.uint8 if layer.codes_out else np.float32)
     named: dict[str, Any] = {"out": out, "x_bits": 16 if layer.x == HALVES else 8}
     if layer.x == CODES:

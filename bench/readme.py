@@ -42,6 +42,8 @@ def update(place: Path, machine: dict[str, Any], results: Sequence[Result]) -> N
         "",
         f"![GFLOP/s of square products]({relative}/gemm_f16.svg)",
     ]
+    if (place / "gemm_int.svg").exists():
+        lines += ["", f"![GOP/s of square integer products]({relative}/gemm_int.svg)"]
     readme.write_text(before + START + "\n" + "\n".join(lines) + "\n" + END + after)
 
 
