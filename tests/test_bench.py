@@ -165,7 +165,8 @@ def test_rows_of_one_operation_have_names_of_their_own(name):
 
 def test_a_quick_run_checks_measures_and_writes(tmp_path):
     command = [sys.executable, "-m", "bench", "--quick", "--threads", "1", "--out", str(tmp_path)]
-    only = ["--only", "gemm_f16: (33|64) x|casts: to_f16"]
+    products = "gemm_f16: (33|64) x|gemm_int: s8 x s8, 33|linear: W4A8, groups of 32, 1 x"
+    only = ["--only", f"{products}|casts: to_f16"]
     env = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
     run = subprocess.run(
         [*command, *only], cwd=ROOT, env=env, check=False, capture_output=True, text=True
@@ -178,7 +179,7 @@ def test_a_quick_run_checks_measures_and_writes(tmp_path):
         for entry in result["entries"]
         if entry["contender"].startswith("halfbyte")
     ]
-    assert len(ours) == 7
+    assert len(ours) == 12
     assert all(entry["verdict"]["same_bits"] and entry["seconds"] for entry in ours)
     assert "33 x 33 x 33" in (tmp_path / "results.md").read_text()
 
