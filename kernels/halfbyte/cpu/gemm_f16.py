@@ -62,7 +62,7 @@ def plan(
 
     b_row and b_column: byte strides of b, 0 if it is packed.
     """
-    tasks = _tasks(products, m, n, k, thread_count)
+    tasks = tasks_of(products, m, n, k, thread_count)
     rows = max(task[3] - task[2] for task in tasks)
     columns = max(task[5] - task[4] for task in tasks)
     wide = rows >= WIDE_ROWS
@@ -97,7 +97,7 @@ def plan(
     return Plan(kernel, scratch, tuple(np.array(task + ways, np.int64) for task in tasks))
 
 
-def _tasks(
+def tasks_of(
     products: int, m: int, n: int, k: int, thread_count: int
 ) -> tuple[tuple[int, int, int, int, int, int], ...]:
     work = products * m * n * max(k, 1)
@@ -140,7 +140,7 @@ class _Local(threading.local):
 _local = _Local()
 
 
-def _scratch(size: int) -> Array:
+def scratch(size: int) -> Array:
     if size > blocking.cache_bytes(3):  # rare, and not worth keeping
         return np.empty(size, np.uint8)
     memory = _local.memory
@@ -174,7 +174,7 @@ def multiply(
         products, m, n, a.shape[1], b_row, b_column, threads.get_num_threads()
     )
     if len(tasks) == 1:
-        kernel(a, matrix, single, request, tasks[0], _scratch(scratch_size))
+        kernel(a, matrix, single, request, tasks[0], scratch(scratch_size))
     else:
         arguments = a, matrix, single, request
         run = functools.partial(_run, (out, c, bias), kernel, arguments, scratch_size)
@@ -188,7 +188,7 @@ def _run(
     scratch_size: int,
     task: Array,
 ) -> None:
-    kernel(*arguments, task, _scratch(scratch_size))
+    kernel(*arguments, task, scratch(scratch_size))
 
 
 def _request(
@@ -203,13 +203,13 @@ def _request(
         alpha=single_bits(alpha),
         beta=single_bits(beta),
         activation=CODES[activation],
-        bias=0 if bias is None else _address(bias),
+        bias=0 if bias is None else address_of(bias),
         packed=packed,
-        c=0 if c is None else _address(c),
+        c=0 if c is None else address_of(c),
         c_row=0 if c is None else c.strides[-2],
         c_column=0 if c is None else c.strides[-1],
         c_half=c is not None and c.itemsize == 2,
-        out=_address(out) if half else 0,
+        out=address_of(out) if half else 0,
         out_row=out.strides[-2],
         out_column=out.strides[-1],
         a_next=a.strides[0] if batch else 0,
@@ -220,7 +220,7 @@ def _request(
     return np.array(values, np.int64), out.shape[0] if batch else 1
 
 
-def _address(x: Array) -> int:
+def address_of(x: Array) -> int:
     return int(x.__array_interface__["data"][0])
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.cpu import blocking, threads
-from halfbyte.cpu.gemm_f16 import _address, _scratch, _tasks, aligned_bytes
+from halfbyte.cpu import blocking, isa, threads
+from halfbyte.cpu.gemm_f16 import address_of, aligned_bytes, scratch, tasks_of
 from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_groups, multiply_laid_out
-from halfbyte.cpu.gemm_int_many import TILE_ROWS, multiply_many, multiply_many_groups
+from halfbyte.cpu.gemm_int_many import multiply_many, multiply_many_groups
 from halfbyte.cpu.gemm_int_operands import REQUEST, Request
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, pack
 from halfbyte.cpu.gemm_int_parts import scratch_layout, unit_of
 from halfbyte.cpu.gemm_int_rows import padded
+from halfbyte.cpu.gemm_int_strips import TILE_ROWS
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.matrices import CACHE_LINE
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 NO_OUT = np.empty((0, 0), np.int32)
 BYTE_FLIP, NIBBLE_FLIP = 0x80808080, 0x08080808
+
+# Bytes of plain b up to which all its panels are kept for the blocks of rows after the first.
+_MOST_KEPT = 1 << 26
 
 # Rows up to which plain b is packed in address order, and bytes of packed units that stay in L2.
 _LAID_OUT_ROWS = 32
@@ -54,14 +58,14 @@ class Plan(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def plan(
     products: int, m: int, n: int, k: int, span: int, bits: int, in_order: bool, packed: bool,
-    grouped: bool, thread_count: int,
+    grouped: bool, vnni: bool, thread_count: int,
 ) -> Plan:  # fmt: skip
     """Choose block sizes for the caches and split C over threads.
 
     in_order: b is plain, of bytes contiguous along n, and what is added to products is known
     before all of it is packed. span: k, or how much of it has a scale of its own.
     """
-    tasks = _tasks(products, m, n, k, thread_count)
+    tasks = tasks_of(products, m, n, k, thread_count)
     rows = max(task[3] - task[2] for task in tasks)
     columns = max(task[5] - task[4] for task in tasks)
     few = min(task[3] - task[2] for task in tasks) < TILE_ROWS or rows <= FEW_ROWS
@@ -78,15 +82,19 @@ def plan(
         kernel = multiply_few_groups if grouped else multiply_few
         kernel = multiply_laid_out if laid_out else kernel
     else:
-        # The panel, expanded perhaps, takes half of the L2 cache; a, which streams, a quarter of
-        # the L3.
-        most = max(64, blocking.cache_bytes(2) // 2 // (PANEL_ROW * (2 if bits == 8 else 4)))
+        # A panel, expanded perhaps, takes a quarter of the L2 cache, a block of a less than half.
+        most = max(64, blocking.cache_bytes(2) // 4 // (PANEL_ROW * (2 if bits == 8 else 4)))
         whole = max(1, padded(span, span, unit) // unit) if grouped else 1
         kc = blocking.split(max(units, 1), max(whole, most // whole * whole), whole)
-        limit = max(384, blocking.cache_bytes(3) // 4 // (2 * max(k, 1)))
+        # Expanding a panel takes as long as a strip of rows or so.
+        part = 8 if vnni and bits == 8 else 2
+        limit = max(16 * TILE_ROWS, blocking.cache_bytes(2) // part // max(k, 1))
+        if not packed and n * k > _MOST_KEPT:
+            limit = rows
         mc = blocking.split(rows, limit // TILE_ROWS * TILE_ROWS, TILE_ROWS)
+        panels = 0 if packed else -(-columns // PANEL) if mc < rows else 1
         kept = -(-mc // TILE_ROWS) * TILE_ROWS
-        end = scratch_layout(CACHE_LINE, mc, k, span, bits, kc, kept, 0 if packed else units).end
+        end = scratch_layout(CACHE_LINE, mc, k, span, bits, kc, kept, panels * units).end
         ways = (kc, mc)
         kernel = multiply_many_groups if grouped else multiply_many
     return Plan(kernel, end, tuple(np.array((*task, k, *ways), np.int64) for task in tasks))
@@ -143,11 +151,11 @@ def multiply(
             fields = fields._replace(a_flip=8 if a_signed else 0)
         if a_zero_point is not None:
             fields = fields._replace(
-                a_zeros=_address(a_zero_point), a_zeros_step=4 * (a_zero_point.size > 1)
+                a_zeros=address_of(a_zero_point), a_zeros_step=4 * (a_zero_point.size > 1)
             )
         if b_zero_point is not None:
             fields = fields._replace(
-                b_zeros=_address(b_zero_point), b_zeros_step=4 * (b_zero_point.size > 1)
+                b_zeros=address_of(b_zero_point), b_zeros_step=4 * (b_zero_point.size > 1)
             )
         if out.ndim == 3:
             products = out.shape[0]
@@ -163,7 +171,7 @@ def multiply(
     in_order = not packed and b_bits == 8 and b_array.strides[1] == 1
     in_order = in_order and a_zero_point is None and (a_bits == 4 or a_signed)
     launch(
-        plan(products, m, n, k, max(k, 1), b_bits, in_order, packed, False,
+        plan(products, m, n, k, max(k, 1), b_bits, in_order, packed, False, isa.active().vnni,
              threads.get_num_threads()),
         (a_array, b_array, out, request), (a_zero_point, b_zero_point),
     )  # fmt: skip
@@ -173,7 +181,7 @@ def launch(chosen: Plan, arguments: tuple[Array, ...], owners: tuple[Any, ...]) 
     """Run a plan's tasks. owners: of the memory that the request names by address."""
     kernel, scratch_size, tasks = chosen
     if len(tasks) == 1:
-        kernel(*arguments, tasks[0], _scratch(scratch_size))
+        kernel(*arguments, tasks[0], scratch(scratch_size))
     else:
         run = functools.partial(_run, owners, kernel, arguments, scratch_size)
         threads.run([functools.partial(run, task) for task in tasks])
@@ -186,7 +194,7 @@ def _run(
     scratch_size: int,
     task: Array,
 ) -> None:
-    kernel(*arguments, task, _scratch(scratch_size))
+    kernel(*arguments, task, scratch(scratch_size))
 
 
 def pack_panels(
@@ -211,7 +219,7 @@ def pack_panels(
 
 def _pack_part(b: Array, panels: Array, options: tuple[int, ...], p0: int, p1: int) -> None:
     place = np.empty(STAGE_BYTES, np.uint8)
-    pack(b, panels, np.array((*options, _address(place)), np.int64), p0, p1)
+    pack(b, panels, np.array((*options, address_of(place)), np.int64), p0, p1)
 
 
 def prepack(b: Codes, shape: tuple[int, int]) -> Panels:

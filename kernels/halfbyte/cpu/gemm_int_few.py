@@ -19,8 +19,9 @@ from halfbyte.cpu.gemm_int_panels import PANEL_ROW, Operand, interleave, pack_gr
 from halfbyte.cpu.gemm_int_parts import (
     ROW_BYTES,
     finish,
-    laid,
+    lay,
     panel_terms,
+    placed,
     scratch_layout,
     stored_panel,
     unit_of,
@@ -143,11 +144,12 @@ def multiply(isa, x, scales):
     s = scratch_layout(
         x.memory, rows, x.k, x.span, x.b.plain.bits, 0, rows, 0 if x.b.packed else units.all
     )
-    a = laid(isa, x, s, 0, rows)
+    a = placed(isa, x, s, 0, rows)
+    lay(isa, x, s, a, 0, 0, rows)
     depth = Depth(0, x.groups if x.k > 0 else 0, units.group, units.last, units.all)
     for j in range(0, x.columns, PANEL):
         n = min(PANEL, x.columns - j)
-        stored = stored_panel(isa, x, s, j, n)
+        stored = stored_panel(isa, x, s, j, n, s.panels, True)
         terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
         own = scales
         if scales is not None:
@@ -162,7 +164,8 @@ def multiply_in_order(isa, x, kc):
     rows, units = x.rows, units_of(x)
     panels = (x.columns + PANEL - 1) // PANEL
     s = scratch_layout(x.memory, rows, x.k, x.span, 8, 0, rows * panels, kc * panels)
-    a = laid(isa, x, s, 0, rows)
+    a = placed(isa, x, s, 0, rows)
+    lay(isa, x, s, a, 0, 0, rows)
     for p in range(0, units.all, kc):
         count = min(kc, units.all - p)
         lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)

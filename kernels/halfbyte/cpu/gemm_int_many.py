@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """C = A B for integers and more than a few rows, exact, and a layer's result; on one thread.
 
-    for each block of MC rows              a laid out with the sums of its rows
-      for each panel of 64 columns         b as stored, packed on the way if it is plain
+    for each block of MC rows              a stays in L2, laid out with the sums of its rows
+      for each panel of 64 columns         b as stored, packed by the first block if it is plain
         for each KC units of k             expanded to what tiles multiply, if that is another form
           for each 6 rows                  tile: 6 rows x as many vectors as the registers hold
 
@@ -18,13 +18,14 @@ from halfbyte.cpu.gemm_int_panels import PANEL_ROW, expand_bytes, expand_nibbles
 from halfbyte.cpu.gemm_int_parts import (
     ROW_BYTES,
     finish,
-    laid,
+    lay,
     panel_terms,
+    placed,
     scratch_layout,
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import TILE_ROWS, grouped_strip, strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
@@ -39,8 +40,6 @@ from halfbyte.cpu.simd import (
     shared_shape,
     tile_shape,
 )
-
-TILE_ROWS = 6
 
 
 class Depth(NamedTuple):
@@ -117,14 +116,17 @@ def multiply(isa, x, kc, mc, scales):
     height = min(mc, x.rows)
     strips = (height + TILE_ROWS - 1) // TILE_ROWS
     kept = TILE_ROWS * (strips if blocks > 1 else 1)
-    s = scratch_layout(x.memory, height, x.k, x.span, bits, kc, kept, 0 if x.b.packed else units)
+    panels = (x.columns + PANEL - 1) // PANEL if mc < x.rows else 1
+    room = 0 if x.b.packed else panels * units
+    s = scratch_layout(x.memory, height, x.k, x.span, bits, kc, kept, room)
     for row0 in range(0, x.rows, mc):
         i0 = min(row0, x.rows - TILE_ROWS)
         m = min(mc, x.rows - i0)
-        a = laid(isa, x, s, i0, m)
+        a = placed(isa, x, s, i0, m)
         for j in range(0, x.columns, PANEL):
             n = min(PANEL, x.columns - j)
-            stored = stored_panel(isa, x, s, j, n)
+            target = s.panels + (j // PANEL * units * PANEL_ROW if mc < x.rows else 0)
+            stored = stored_panel(isa, x, s, j, n, target, row0 == 0)
             terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
             direct = blocks == 1 and n % lanes_of(isa) == 0
             direct = direct and not x.layer.scaled and out.column == 4
@@ -141,6 +143,8 @@ def multiply(isa, x, kc, mc, scales):
                 for strip_index in range((m + TILE_ROWS - 1) // TILE_ROWS):
                     # A strip that overlaps the one before it has sums of its own.
                     i = min(strip_index * TILE_ROWS, m - TILE_ROWS)
+                    if j == 0 and p == 0:  # now, so that they are in the L1 cache next
+                        lay(isa, x, s, a, i0, i, TILE_ROWS)
                     a_at = a.at + i * a.row + p * a_unit
                     c_at, c_row = s.kept, ROW_BYTES
                     if blocks > 1:

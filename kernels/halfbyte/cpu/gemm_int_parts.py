@@ -79,7 +79,8 @@ def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
 
 
 class Laid(NamedTuple):
-    """Rows of a as tiles read them: address and bytes between rows; whether there are zeros."""
+    """Where rows of a are, or will be, as tiles read them: the first row's address and bytes
+    between rows; whether a row's zero point adds to products."""
 
     at: int
     row: int
@@ -87,24 +88,15 @@ class Laid(NamedTuple):
 
 
 @inner
-def laid(isa, x, s, i0, rows):
-    """Rows of a from i0 on, and what of them the columns of b are multiplied by."""
+def placed(isa, x, s, i0, rows):
+    """Where rows of a from i0 on will be, their zero points, and the row of ones if need be."""
     a, bits, k, span = x.a, x.b.plain.bits, x.k, x.span
     unit = unit_of(bits)
     words = multiplies_words(isa, bits)
     size = padded(k, span, unit)
-    at = a.at + i0 * a.row
     target, row = s.a_rows, row_bytes(2 * size if words else size)
     if not words and a.bits == 8 and a.flip == 0 and a.column == 1 and size == k:
-        target, row = at, a.row
-    if k == 0:
-        zero_bytes(s.sums, 4 * rows)
-        zero_bytes(s.starts, 4 * rows)
-    offset = offset_of(x.b.plain)
-    lay_rows(
-        isa, a, at, rows, k, span, unit, words, target, row, s.line, offset, s.sums, s.starts,
-        4 * x.groups,
-    )  # fmt: skip
+        target, row = a.at + i0 * a.row, a.row
     above = 128 if a.bits == 8 and a.flip != 0 else 0
     shifted = above != 0 or a.zeros != 0
     if shifted:
@@ -117,6 +109,21 @@ def laid(isa, x, s, i0, rows):
     return Laid(target, row, shifted)
 
 
+@inner
+def lay(isa, x, s, laid, i0, i, rows):
+    """Bring rows i0 + i, ... of a to where row i of a block will be, and sum them up."""
+    bits = x.b.plain.bits
+    sums = i * 4 * x.groups
+    if x.k == 0:
+        zero_bytes(s.sums + sums, 4 * rows)
+        zero_bytes(s.starts + sums, 4 * rows)
+    lay_rows(
+        isa, x.a, x.a.at + (i0 + i) * x.a.row, rows, x.k, x.span, unit_of(bits),
+        multiplies_words(isa, bits), laid.at + i * laid.row, laid.row, s.line,
+        offset_of(x.b.plain), s.sums + sums, s.starts + sums, 4 * x.groups,
+    )  # fmt: skip
+
+
 @inlined
 def offset_of(b):
     """How much more stored codes are than what they stand for."""
@@ -124,15 +131,17 @@ def offset_of(b):
 
 
 @inner
-def stored_panel(isa, x, s, j, n):
-    """Address of the panel that starts at column j, packed now if b is plain."""
+def stored_panel(isa, x, s, j, n, target, make):
+    """Address of the panel that starts at column j: in place, or `target`, packed now if it is to
+    be made."""
     b = x.b.plain
     if x.b.packed:
         return b.at + j // PANEL * x.b.panel
-    at = b.at + (j // 2 if b.nibbles == ALONG_N else j) * b.column
-    part = Operand(at, b.row, b.column, b.bits, b.nibbles, b.flip)
-    pack_panel(isa, part, x.k, x.span, n, b.bits == 4, s.panels, s.place)
-    return s.panels
+    if make:
+        at = b.at + (j // 2 if b.nibbles == ALONG_N else j) * b.column
+        part = Operand(at, b.row, b.column, b.bits, b.nibbles, b.flip)
+        pack_panel(isa, part, x.k, x.span, n, b.bits == 4, target, s.place)
+    return target
 
 
 @inlined

@@ -30,8 +30,11 @@ from halfbyte.cpu.simd import (
 )
 
 PANEL_ROW = 256  # bytes of a unit of k of a panel: 64 dwords
-# How far ahead of a panel to fetch where it comes from memory.
+# How far ahead of a panel to fetch where it comes from memory; else the next strip of a is
+# fetched, its first row: of the roof, 2048 x 2048 x 1024 (Zen 5) 0.951 without and 0.968 with; all
+# six rows 0.967; the tile of c as well 0.960.
 PANEL_AHEAD = 4096
+TILE_ROWS = 6  # of products of many rows
 
 
 class Terms(NamedTuple):
@@ -70,6 +73,8 @@ def add_products(isa, shape, kind, acc, a, a_row, b, units, ahead):
             if ahead:
                 prefetch_line(b + PANEL_AHEAD)
                 prefetch_line(b + PANEL_AHEAD + 128)
+            else:
+                prefetch_line(a + TILE_ROWS * a_row)
             acc = tile_dot(isa, acc, a, a_row, b, kind)
             a += step
             b += PANEL_ROW

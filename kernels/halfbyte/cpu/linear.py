@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from halfbyte.arrays import single_bits
-from halfbyte.cpu import blocking, linear_halves, threads
+from halfbyte.cpu import blocking, isa, linear_halves, threads
 from halfbyte.cpu.activations import CODES
 from halfbyte.cpu.casts import convert
-from halfbyte.cpu.gemm_f16 import _address, _tasks
+from halfbyte.cpu.gemm_f16 import address_of, scratch, tasks_of
 from halfbyte.cpu.gemm_int import (
     BYTE_FLIP,
     NO_OUT,
@@ -38,6 +38,16 @@ if TYPE_CHECKING:
     from halfbyte.quantized import QuantizedRows, Requantization
 
 _NOTHING = Request(*[0] * len(REQUEST))
+# Places in a Request. A request is copied and filled in here: making one takes 5 us.
+_BITS, _SPAN, _A_BITS, _A_FLIP, _A_ZEROS, _A_ZEROS_STEP, _BIAS, _ACTIVATION, _X_SCALE = map(
+    REQUEST.index,
+    ("b_bits", "span", "a_bits", "a_flip", "a_zeros", "a_zeros_step", "bias", "activation",
+     "x_scale"),
+)  # fmt: skip
+_OUT, _OUT_ROW, _OUT_COLUMN, _OUT_FORM = map(
+    REQUEST.index, ("out", "out_row", "out_column", "out_form")
+)
+_CODES = slice(REQUEST.index("code_scale"), REQUEST.index("code_max") + 1)
 # Elements of x below which quantizing it on several threads costs more than it brings.
 _THREADED = 1 << 18
 
@@ -56,22 +66,43 @@ class Weights(NamedTuple):
     signed: bool
     axis: int | None
     group_size: int | None
-    k: int
+    shape: tuple[int, int]  # (k, n)
     packed: bool
+    request: Array  # what a Request says of them
 
     @property
     def affine(self) -> bool:
         return self.zeros is not None
 
-    @property
-    def stored_bits(self) -> int:
-        return 4 if self.bits == 4 else 8
 
-    @property
-    def span(self) -> int:
-        """Steps of k that share an accumulator."""
-        k = max(self.k, 1)
-        return k if self.group_size is None else min(self.group_size, k)
+def _weights(
+    codes: Array, scale: Array, zeros: Array | None, q: QuantizedTensor, *, packed: bool
+) -> Weights:
+    """Weights, and their Request, which holds their addresses."""
+    stored = 4 if q.bits == 4 else 8
+    n, k = q.shape
+    values: dict[str, Any] = {
+        "b_bits": stored,
+        "b_flip": flip_of(stored, q.signed),
+        "b_nibbles": 0 if packed or stored == 8 else ALONG_K,
+        "packed": int(packed),
+        "span": max(1, k if q.group_size is None else min(q.group_size, k)),
+        "a_bits": 8,
+        "scaled": 1,
+    }
+    if q.group_size is not None:
+        values["panel_scales"] = address_of(scale)
+        values["panel_zeros"] = 0 if zeros is None else address_of(zeros)
+    else:
+        values["w_scale"] = address_of(scale)
+        values["w_scale_step"] = 4 * (scale.size > 1)
+        if zeros is not None:
+            values["b_zeros"] = address_of(zeros)
+            values["b_zeros_step"] = 4 * (zeros.size > 1)
+    request = np.array(_NOTHING._replace(**values), np.int64)
+    return Weights(
+        codes, scale, zeros, q.bits, q.signed, q.axis, q.group_size, (k, n), packed, request
+    )
 
 
 def _in_panels(values: Array) -> Array:
@@ -92,8 +123,8 @@ def _of_panels(values: Array, n: int) -> Array:
     return np.ascontiguousarray(rows[:n])
 
 
-def _weights(q: QuantizedTensor) -> Weights:
-    """Weights in place; scales of groups are brought into panels."""
+def _in_place(q: QuantizedTensor) -> Weights:
+    """Weights whose codes stay where they are; scales of groups are brought into panels."""
     scale, zeros = q.scale, q.zero_point
     if q.group_size is not None:
         scale = _in_panels(scale)
@@ -101,26 +132,24 @@ def _weights(q: QuantizedTensor) -> Weights:
     else:
         scale = np.ascontiguousarray(scale)
         zeros = None if zeros is None else np.ascontiguousarray(zeros)
-    k = q.shape[1]
-    return Weights(q.values.T, scale, zeros, q.bits, q.signed, q.axis, q.group_size, k, False)
+    return _weights(q.values.T, scale, zeros, q, packed=False)
 
 
 def prepack(q: QuantizedTensor) -> Weights:
     """Weights in panels, with copies of their scales."""
-    w = _weights(q)
-    n, k = q.shape
-    codes = pack_panels(
-        w.codes, k, n, w.stored_bits, ALONG_K if w.bits == 4 else 0, w.signed, w.span
-    )
-    scale = w.scale.copy()
+    w = _in_place(q)
+    k, n = w.shape
+    r = Request(*w.request.tolist())
+    codes = pack_panels(w.codes, k, n, r.b_bits, r.b_nibbles, w.signed, r.span)
     zeros = None if w.zeros is None else w.zeros.copy()
-    return w._replace(codes=codes, scale=scale, zeros=zeros, packed=True)
+    return _weights(codes, w.scale.copy(), zeros, q, packed=True)
 
 
 def unpack(w: Weights, shape: tuple[int, int]) -> QuantizedTensor:
     """The QuantizedTensor (n, k) that was packed."""
     k, n = shape
-    values = unpack_codes(w.codes, k, n, w.stored_bits, w.signed, w.span).T
+    r = Request(*w.request.tolist())
+    values = unpack_codes(w.codes, k, n, r.b_bits, w.signed, r.span).T
     values = nibbles.pack(values) if w.bits == 4 else np.ascontiguousarray(values)
     scale, zeros = w.scale, w.zeros
     if w.group_size is None:
@@ -142,66 +171,48 @@ def apply(
 
     x (rows, k), out (rows, n), neither empty but for k; bias contiguous FP32.
     """
-    weights = w._contents if type(w) is PackedMatrix else _weights(w)
+    weights = w._contents if type(w) is PackedMatrix else _in_place(w)
     m, n = out.shape
-    k, stored, grouped = weights.k, weights.stored_bits, weights.group_size is not None
-    form = CODE_OUT if requantization is not None else HALF_OUT if out.itemsize == 2 else SINGLE_OUT
-    values: dict[str, Any] = {
-        "b_bits": stored,
-        "b_flip": flip_of(stored, weights.signed),
-        "b_nibbles": 0 if weights.packed or stored == 8 else ALONG_K,
-        "packed": int(weights.packed),
-        "span": weights.span,
-        "out": _address(out),
-        "out_row": out.strides[0],
-        "out_column": out.strides[1],
-        "out_form": form,
-        "scaled": 1,
-        "activation": CODES[activation],
-    }
-    if grouped:
-        values["panel_scales"] = _address(weights.scale)
-        if weights.zeros is not None:
-            values["panel_zeros"] = _address(weights.zeros)
-    else:
-        values["w_scale"] = _address(weights.scale)
-        values["w_scale_step"] = 4 * (weights.scale.size > 1)
-        if weights.zeros is not None:
-            values["b_zeros"] = _address(weights.zeros)
-            values["b_zeros_step"] = 4 * (weights.zeros.size > 1)
+    k = weights.shape[0]
+    request = weights.request.copy()
+    request[_OUT] = address_of(out)
+    request[_OUT_ROW], request[_OUT_COLUMN] = out.strides
     if bias is not None:
-        values["bias"] = _address(bias)
+        request[_BIAS] = address_of(bias)
+    if activation is not None:
+        request[_ACTIVATION] = CODES[activation]
     if requantization is not None:
-        values["code_scale"] = single_bits(requantization.scale)
-        values["code_zero_point"] = requantization.zero_point
-        values["code_min"] = requantization.qmin
-        values["code_max"] = requantization.qmax
+        request[_OUT_FORM] = CODE_OUT
+        request[_CODES] = (single_bits(requantization.scale), *requantization[1:])
+    else:
+        request[_OUT_FORM] = HALF_OUT if out.itemsize == 2 else SINGLE_OUT
+    bits, span = int(request[_BITS]), int(request[_SPAN])
     count = threads.get_num_threads()
+    owners: tuple[Any, ...] = (x,)
     if x_bits == 16:
         a = x
         if x.itemsize == 4:
             a = np.empty(x.shape, np.float16)
             if k:
                 convert(x, a)
-        chosen = _plan_halves(m, n, k, weights.span, stored, weights.packed, count)
-        owners = (x,)
+        chosen = _plan_halves(m, n, k, span, bits, weights.packed, count)
     else:
-        owners = _rows_of(x) if type(x) is np.ndarray else (x.codes.array, x.scale, x.zero_point)
-        a, scale, zero_point = owners
-        values["x_scale"] = _address(scale)
-        values["a_bits"], values["a_flip"] = 8, 0
-        if type(x) is not np.ndarray:
-            values["a_bits"] = x.codes.bits
+        if type(x) is np.ndarray:
+            a, scale = owners = _rows_of(x)
+        else:
+            a, scale, zero_point = owners = (x.codes.array, x.scale, x.zero_point)
+            request[_A_BITS], request[_A_FLIP] = x.codes.bits, 0
             if x.codes.bits == 4:
-                values["a_flip"] = 8 if x.codes.signed else 0
-            else:
-                values["a_flip"] = 0 if x.codes.signed else BYTE_FLIP
-        if zero_point is not None:
-            values["a_zeros"], values["a_zeros_step"] = _address(zero_point), 4
-        chosen = plan(1, m, n, k, weights.span, stored, False, weights.packed, grouped, count)
-    request = np.array(_NOTHING._replace(**values), np.int64)
-    arguments = a, weights.codes, NO_OUT, request
-    launch(chosen, arguments, (*owners, weights, bias, out))
+                request[_A_FLIP] = 8 if x.codes.signed else 0
+            elif not x.codes.signed:
+                request[_A_FLIP] = BYTE_FLIP
+            if zero_point is not None:
+                request[_A_ZEROS], request[_A_ZEROS_STEP] = address_of(zero_point), 4
+        request[_X_SCALE] = address_of(scale)
+        grouped = weights.group_size is not None
+        vnni = isa.active().vnni
+        chosen = plan(1, m, n, k, span, bits, False, weights.packed, grouped, vnni, count)
+    launch(chosen, (a, weights.codes, NO_OUT, request), (*owners, weights, bias, out))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -209,7 +220,7 @@ def _plan_halves(
     m: int, n: int, k: int, span: int, bits: int, packed: bool, thread_count: int
 ) -> Plan:
     """The plan of a layer with FP16 input: tasks end with k and MC."""
-    tasks = _tasks(1, m, n, k, thread_count)
+    tasks = tasks_of(1, m, n, k, thread_count)
     rows = max(task[3] - task[2] for task in tasks)
     # Sums of MC rows, twice, take half of the L2 cache.
     mc = blocking.split(rows, max(6, blocking.cache_bytes(2) // (16 * PANEL)), 6)
@@ -222,18 +233,20 @@ def _plan_halves(
     )
 
 
-def _rows_of(x: Array) -> tuple[Array, Array, None]:
+def _rows_of(x: Array) -> tuple[Array, Array]:
     """Codes of rows of x, room for whole blocks after each, and their scales."""
     m, k = x.shape
     codes = np.empty((m, row_bytes(k)), np.uint8)[:, :k]
     scale = np.empty(m, np.float32)
     quantize = quantize_singles if x.itemsize == 4 else quantize_halves
-    parts = min(threads.get_num_threads(), m) if m * k > _THREADED else 1
+    if m * k <= _THREADED or m == 1:
+        quantize(x, codes, scale, 0, m, scratch(PART_BYTES))
+        return codes, scale
+    parts = min(threads.get_num_threads(), m)
     cuts = [m * t // parts for t in range(parts + 1)]
 
     def run(row0: int, row1: int) -> None:
-        place = np.empty(PART_BYTES, np.uint8)
-        quantize(x, codes, scale, row0, row1, _address(place))
+        quantize(x, codes, scale, row0, row1, scratch(PART_BYTES))
 
     threads.run([functools.partial(run, *rows) for rows in itertools.pairwise(cuts)])
-    return codes, scale, None
+    return codes, scale

@@ -145,7 +145,7 @@ def multiply(isa, x, mc):
         widen_a(isa, x.a.at + i0 * x.a.row, x.a.row, x.a.column, rows, k, a_rows, block)
         for j in range(0, x.columns, PANEL):
             n = lesser(PANEL, x.columns - j)
-            at = stored_panel(isa, x, s, j, n)
+            at = stored_panel(isa, x, s, j, n, s.panels, True)
             zero_bytes(s.kept, 2 * rows * ROW_BYTES if k == 0 else 0)
             if scales != 0:
                 zero_bytes(sums, rows * ROW_BYTES)

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from halfbyte.cpu.compile import Kernel, f32_1d, f32_2d, i64, inner, u8_2d, u16_2d
+from halfbyte.cpu.compile import Kernel, f32_1d, f32_2d, i64, inner, u8_1d, u8_2d, u16_2d
 from halfbyte.cpu.matrices import address
 from halfbyte.cpu.quantization_rows import (
     BLOCK,
@@ -52,14 +52,14 @@ def quantize_row(isa, source, stride, size, count, scale, target, place):
         count -= n
 
 
-def quantize_rows(isa, x, codes, scales, row0, row1, place, kind):
+def quantize_rows(isa, x, codes, scales, row0, row1, scratch, kind):
     """Codes and scale of rows of x, from row0 up to row1. A row that is not finite has the scale
-    NaN. Rows of codes have room for whole blocks; place: a PART of scratch."""
+    NaN. Rows of codes have room for whole blocks; scratch: PART_BYTES."""
     before = enter_default_rounding()
     wide = widened(isa, BLOCK)
     count, size = x.shape[1], kind_bytes(kind)
     stride, code_row = x.strides[1], codes.strides[0]
-    ahead = (STREAM_AHEAD, STREAM_AHEAD + 64)
+    ahead, place = (STREAM_AHEAD, STREAM_AHEAD + 64), address(scratch)
     for i in range(row0, row1):
         source, target = address(x) + i * x.strides[0], address(codes) + i * code_row
         top = peak(wide, source, stride, count, ahead, place, size)
@@ -74,5 +74,5 @@ def quantize_rows(isa, x, codes, scales, row0, row1, place, kind):
     leave_default_rounding(before)
 
 
-quantize_singles = Kernel(quantize_rows, (f32_2d, u8_2d, f32_1d, i64, i64, i64), SINGLE)
-quantize_halves = Kernel(quantize_rows, (u16_2d, u8_2d, f32_1d, i64, i64, i64), HALF)
+quantize_singles = Kernel(quantize_rows, (f32_2d, u8_2d, f32_1d, i64, i64, u8_1d), SINGLE)
+quantize_halves = Kernel(quantize_rows, (u16_2d, u8_2d, f32_1d, i64, i64, u8_1d), HALF)
