@@ -23,10 +23,11 @@ from halfbyte.cpu.gemm_int_parts import (
     panel_terms,
     placed,
     scratch_layout,
+    start_columns,
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import Made, grouped_strip, strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.quantization_rows import lesser
@@ -46,16 +47,16 @@ FEW_ROWS = 8
 
 @inlined
 def low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead):
-    """`strip` or `grouped_strip` of a panel's columns. a, c: address and bytes between rows."""
+    """`strip` or `grouped_strip` of a panel's columns. a: address and bytes between rows."""
     if scales is None:
         strip(
-            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c[0], c[1], 0,
-            PANEL, ahead,
+            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c, 0, PANEL,
+            ahead,
         )  # fmt: skip
     else:
         grouped_strip(
             isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
-            scales, terms, i, c[0], c[1], 0, PANEL, ahead,
+            scales, terms, i, c, 0, PANEL, ahead,
         )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
     i = np.int64(0)  # a literal 0 would make another variant of all that follows
     while i < x.rows:
         height = height_of(x.rows - i)
-        at, c = (a.at + i * a.row + p * a_unit, a.row), (c_at + i * ROW_BYTES, ROW_BYTES)
+        at, c = (a.at + i * a.row + p * a_unit, a.row), Made(c_at + i * ROW_BYTES, ROW_BYTES, 0, 0)
         if bits == 4:
             few_rows(isa, NIBBLE, height, depth, at, b_at, scales, terms, i, c, ahead)
         else:
@@ -147,6 +148,7 @@ def multiply(isa, x, scales):
     a = placed(isa, x, s, 0, rows)
     lay(isa, x, s, a, 0, 0, rows)
     depth = Depth(0, x.groups if x.k > 0 else 0, units.group, units.last, units.all)
+    what = INTEGERS if scales is None else SCALED
     for j in range(0, x.columns, PANEL):
         n = min(PANEL, x.columns - j)
         stored = stored_panel(isa, x, s, j, n, s.panels, True)
@@ -155,7 +157,8 @@ def multiply(isa, x, scales):
         if scales is not None:
             own = scales + j // PANEL * x.groups * PANEL_ROW
         strips(isa, x, a, depth, 0, stored, own, terms, s.kept, x.b.packed)
-        finish(isa, x, s.kept, ROW_BYTES, rows, n, 0, j, INTEGERS if scales is None else SCALED)
+        start_columns(isa, x, s, j, n, what)
+        finish(isa, x, s, s.kept, ROW_BYTES, rows, n, 0, j, what)
 
 
 @inlined
@@ -178,7 +181,9 @@ def multiply_in_order(isa, x, kc):
             strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
     for j in range(0, x.columns, PANEL):
         c_at = s.kept + j // PANEL * rows * ROW_BYTES
-        finish(isa, x, c_at, ROW_BYTES, rows, min(PANEL, x.columns - j), 0, j, INTEGERS)
+        n = min(PANEL, x.columns - j)
+        start_columns(isa, x, s, j, n, INTEGERS)
+        finish(isa, x, s, c_at, ROW_BYTES, rows, n, 0, j, INTEGERS)
 
 
 # As in gemm_int_many.py; after k the task has KC.

@@ -18,14 +18,16 @@ from halfbyte.cpu.gemm_int_panels import PANEL_ROW, expand_bytes, expand_nibbles
 from halfbyte.cpu.gemm_int_parts import (
     ROW_BYTES,
     finish,
+    goes_straight,
     lay,
     panel_terms,
     placed,
     scratch_layout,
+    start_columns,
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import TILE_ROWS, grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Made, grouped_strip, strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
@@ -54,16 +56,16 @@ class Depth(NamedTuple):
 
 @inlined
 def part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1):
-    """`strip` or `grouped_strip` of these columns. a, c: address and bytes between rows."""
+    """`strip` or `grouped_strip` of these columns. a: address and bytes between rows."""
     if scales is None:
         strip(
-            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c[0], c[1], j0,
-            j1, False,
+            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c, j0, j1,
+            False,
         )  # fmt: skip
     else:
         grouped_strip(
             isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
-            scales, terms, i, c[0], c[1], j0, j1, False,
+            scales, terms, i, c, j0, j1, False,
         )  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def multiply(isa, x, kc, mc, scales):
     panels = (x.columns + PANEL - 1) // PANEL if mc < x.rows else 1
     room = 0 if x.b.packed else panels * units
     s = scratch_layout(x.memory, height, x.k, x.span, bits, kc, kept, room)
+    what = INTEGERS if scales is None else SCALED
     for row0 in range(0, x.rows, mc):
         i0 = min(row0, x.rows - TILE_ROWS)
         m = min(mc, x.rows - i0)
@@ -128,8 +131,8 @@ def multiply(isa, x, kc, mc, scales):
             target = s.panels + (j // PANEL * units * PANEL_ROW if mc < x.rows else 0)
             stored = stored_panel(isa, x, s, j, n, target, row0 == 0)
             terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
-            direct = blocks == 1 and n % lanes_of(isa) == 0
-            direct = direct and not x.layer.scaled and out.column == 4
+            start_columns(isa, x, s, j, n, what)
+            direct = blocks == 1 and goes_straight(isa, x, n)
             for p in range(0, max(units, 1), kc):
                 count = min(kc, units - p)
                 final = p + count == units
@@ -146,23 +149,28 @@ def multiply(isa, x, kc, mc, scales):
                     if j == 0 and p == 0:  # now, so that they are in the L1 cache next
                         lay(isa, x, s, a, i0, i, TILE_ROWS)
                     a_at = a.at + i * a.row + p * a_unit
-                    c_at, c_row = s.kept, ROW_BYTES
+                    at, c_at = (a_at, a.row), s.kept
                     if blocks > 1:
                         c_at += strip_index * TILE_ROWS * ROW_BYTES
+                    c = Made(c_at, ROW_BYTES, 0, 0)
                     if direct:
-                        c_at, c_row = out.at + (i0 + i) * out.row + 4 * j, out.row
-                    at, c = (a_at, a.row), (c_at, c_row)
-                    own = scales
+                        c_at = out.at + (i0 + i) * out.row + 4 * j
+                        c = Made(c_at, out.row, 0, 0)
+                        if x.layer.scaled:
+                            own = x.layer.x_scale + 4 * (i0 + i)
+                            c = Made(c_at, out.row, own, s.layer)
+                    at_scales = scales
                     if scales is not None:
-                        own = scales + j // PANEL * x.groups * PANEL_ROW
+                        at_scales = scales + j // PANEL * x.groups * PANEL_ROW
                     if bits == 4:
                         kind = kind_of_nibbles(isa)
-                        wide_strip(isa, kind, depth, at, b_at, own, terms, i, c, n)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n)
                     else:
-                        wide_strip(isa, kind_of_bytes(isa), depth, at, b_at, own, terms, i, c, n)
+                        wide_strip(
+                            isa, kind_of_bytes(isa), depth, at, b_at, at_scales, terms, i, c, n
+                        )
                     if final and not direct:
-                        what = INTEGERS if scales is None else SCALED
-                        finish(isa, x, c_at, c_row, TILE_ROWS, n, i0 + i, j, what)
+                        finish(isa, x, s, c_at, ROW_BYTES, TILE_ROWS, n, i0 + i, j, what)
 
 
 # a, b or its panels, out (or an empty array), Request, task, scratch. The task: products, rows and

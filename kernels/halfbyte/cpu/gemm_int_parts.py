@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from halfbyte.cpu.activations import NONE
 from halfbyte.cpu.compile import inlined, inner, shared
 from halfbyte.cpu.epilogue import scatter_row
+from halfbyte.cpu.gemm_int_operands import SINGLE_OUT
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, Operand, pack_panel
 from halfbyte.cpu.gemm_int_rows import lay_ones, lay_rows, padded, row_bytes
-from halfbyte.cpu.gemm_int_strips import Terms, strip
+from halfbyte.cpu.gemm_int_strips import Made, Terms, strip
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.linear_epilogue import finish_layer
+from halfbyte.cpu.linear_epilogue import finish_layer, layer_columns
 from halfbyte.cpu.quantization_rows import lesser
 from halfbyte.cpu.simd import (
     BITS,
@@ -43,6 +45,7 @@ class Scratch(NamedTuple):
     ones: int  # a row of a that is all ones
     a_rows: int
     kept: int  # rows of 64 sums
+    layer: int  # scales and bias of 64 columns
     panels: int  # of b, as stored
     expanded: int  # a panel, as tiles multiply it
     place: int  # for packing
@@ -69,12 +72,13 @@ def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
     ones = line + row_bytes(size)
     a_rows = ones + row_bytes(2 * size)
     kept_at = a_rows + rows * row_bytes(2 * size)
-    panels_at = kept_at + kept * ROW_BYTES
+    layer = kept_at + kept * ROW_BYTES
+    panels_at = layer + 2 * ROW_BYTES
     expanded = panels_at + panels * PANEL_ROW
     place = expanded + kc * (2 if bits == 8 else 4) * PANEL_ROW
     return Scratch(
-        memory, column_sums, starts, starts + terms, zeros, line, ones, a_rows, kept_at, panels_at,
-        expanded, place, place + STAGE_BYTES,
+        memory, column_sums, starts, starts + terms, zeros, line, ones, a_rows, kept_at, layer,
+        panels_at, expanded, place, place + STAGE_BYTES,
     )  # fmt: skip
 
 
@@ -149,16 +153,14 @@ def sum_columns(isa, bits, units, ones, panel, terms, sums):
     """Sums of stored codes of each column: what a row of ones makes of them."""
     # Variables, not literals: another variant of `strip` would take a second to compile.
     zero, first, ahead = np.int64(0), units >= 0, units < 0
-    shape = tile_shape(isa, 1, 64)
+    shape, made = tile_shape(isa, 1, 64), Made(sums, PANEL_ROW, 0, 0)
     if bits == 8:
         strip(
-            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, sums, PANEL_ROW, 0,
-            PANEL, ahead,
+            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, 0, PANEL, ahead,
         )  # fmt: skip
     else:
         strip(
-            isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, sums, PANEL_ROW, 0,
-            PANEL, ahead,
+            isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, made, 0, PANEL, ahead,
         )  # fmt: skip
 
 
@@ -197,12 +199,27 @@ def panel_terms(isa, x, s, j, n, panel, shifted):
     return Terms(s.starts, s.sums, s.zeros, 4 * x.groups, zeros, sums)
 
 
+@inlined
+def start_columns(isa, x, s, j, n, what):
+    """Get ready for `finish` of columns from j on."""
+    if x.layer.scaled:
+        layer_columns(isa, what, x.layer, j, n, s.layer)
+
+
+@inlined
+def goes_straight(isa, x, n):
+    """Whether tiles go from registers to the result: int32, or FP32 without activation."""
+    out, layer = x.out, x.layer
+    plain = not layer.scaled or (out.form == SINGLE_OUT and layer.activation == NONE)
+    return plain and out.column == 4 and n % lanes_of(isa) == 0
+
+
 @inner
-def finish(isa, x, sums, sums_row, rows, n, i, j, what):
+def finish(isa, x, s, sums, sums_row, rows, n, i, j, what):
     """Sums of rows from i and columns from j on to where they belong."""
     out = x.out
     if x.layer.scaled:
-        finish_layer(isa, what, sums, sums_row, rows, n, out, x.layer, i, j)
+        finish_layer(isa, what, sums, sums_row, rows, n, out, x.layer, i, j, s.layer)
         return
     at = out.at + i * out.row + j * out.column
     for _ in range(rows):

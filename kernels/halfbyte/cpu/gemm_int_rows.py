@@ -20,12 +20,14 @@ from halfbyte.cpu.simd import (
     lanes_of,
     load,
     load_byte,
+    load_integer,
     load_part,
     splat_integer,
     store,
     store_byte,
     store_integer,
     store_part,
+    sums_of_32,
     total,
     widen_bytes,
     zero_bytes,
@@ -102,6 +104,30 @@ def gather_bytes(source, stride, count, target):
         copy_bytes(target + i, source + i * stride, 1)
 
 
+@inner
+def sum_groups(isa, source, k, span, offset, line, sums, starts):
+    """Sums of groups of a row that lies side by side, all multiples of 32 long, and -offset times
+    them. line: room for the sums of 32 bytes."""
+    lanes, count = lanes_of(isa), k // 32
+    i = 0
+    while i + lanes <= count:
+        store(isa, sums_of_32(isa, source + 32 * i), line + 4 * i, BITS)
+        i += lanes
+    while i < count:
+        store_integer(sum_bytes(isa, source + 32 * i, source + 32 * i, 32, 0), line + 4 * i)
+        i += 1
+    per, i = span // 32, 0
+    for _ in range(0, count, per):
+        total = 0
+        for _ in range(lesser(per, count - i)):
+            total += load_integer(line + 4 * i)
+            i += 1
+        store_integer(total, sums)
+        store_integer(-offset * total, starts)
+        sums += 4
+        starts += 4
+
+
 @inlined
 def lay_row(isa, a, source, place, k, span, unit, offset, sums, starts):
     """One row of a to bytes, where it is if that is its place, its groups' sums, and -offset times
@@ -148,9 +174,15 @@ def lay_rows(isa, a, at, rows, k, span, unit, words, target, row, line, offset, 
     """Rows of a, from `at` on, to rows of bytes or words `row` bytes apart; groups have their sums
     `step` bytes apart. line: room for a row of bytes."""
     size = padded(k, span, unit)
+    by_32 = a.bits == 8 and a.column == 1 and a.flip == 0 and span % 32 == 0 and k % 32 == 0
     for _ in range(rows):
         place = line if words else target
-        lay_row(isa, a, at, place, k, span, unit, offset, sums, starts)
+        if by_32 and span < k and not words:
+            if at != place:
+                copy_bytes(place, at, k)
+            sum_groups(isa, at, k, span, offset, line, sums, starts)
+        else:
+            lay_row(isa, a, at, place, k, span, unit, offset, sums, starts)
         if words:
             for i in range(0, size, lanes_of(isa)):
                 widen_bytes(isa, line + i, target + 2 * i)

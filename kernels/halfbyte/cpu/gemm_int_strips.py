@@ -24,6 +24,7 @@ from halfbyte.cpu.simd import (
     tile_add_scaled,
     tile_dot,
     tile_load,
+    tile_scale,
     tile_spread,
     tile_store,
     tile_zero,
@@ -35,6 +36,20 @@ PANEL_ROW = 256  # bytes of a unit of k of a panel: 64 dwords
 # six rows 0.967; the tile of c as well 0.960.
 PANEL_AHEAD = 4096
 TILE_ROWS = 6  # of products of many rows
+
+
+class Made(NamedTuple):
+    """Where sums go: address and bytes between rows. If they go straight to a layer's result, the
+    addresses of their rows' scales and of their columns' scales, whose bias is `BIAS` further on;
+    else 0."""
+
+    at: int
+    row: int
+    rows: int
+    columns: int
+
+
+BIAS = PANEL_ROW
 
 
 class Terms(NamedTuple):
@@ -65,15 +80,15 @@ def started(isa, shape, terms, i, group, j):
 
 
 @inlined
-def add_products(isa, shape, kind, acc, a, a_row, b, units, ahead):
-    """acc + a b, so many units of k."""
+def add_products(isa, shape, kind, acc, a, a_row, b, units, ahead, following):
+    """acc + a b, so many units of k. Fetches b ahead, or the next strip of a, or neither."""
     step, most = a_bytes(isa, kind), pair_units(isa, kind)
     if most == 0:
         for _ in range(units):
             if ahead:
                 prefetch_line(b + PANEL_AHEAD)
                 prefetch_line(b + PANEL_AHEAD + 128)
-            else:
+            elif following:
                 prefetch_line(a + TILE_ROWS * a_row)
             acc = tile_dot(isa, acc, a, a_row, b, kind)
             a += step
@@ -94,22 +109,32 @@ def add_products(isa, shape, kind, acc, a, a_row, b, units, ahead):
     return acc
 
 
+@inlined
+def deliver(isa, sums, c, j):
+    """A tile of sums to where it goes."""
+    if c.columns != 0:
+        scales = c.columns + 4 * j
+        tile_store(tile_scale(isa, sums, c.rows, scales, scales + BIAS), c.at + 4 * j, c.row)
+    else:
+        tile_store(sums, c.at + 4 * j, c.row)
+
+
 @inner
-def strip(isa, shape, kind, first, units, a, a_row, b, terms, i, c, c_row, j0, columns, ahead):
+def strip(isa, shape, kind, first, units, a, a_row, b, terms, i, c, j0, columns, ahead):
     """c[rows, j0:columns] = or += a b in whole tiles, int32; a's first row is row i of `terms`."""
     for j in range(j0, columns, shape_columns(isa, shape)):
         if first:
             acc = started(isa, shape, terms, i, 0, j)
         else:
-            acc = tile_load(isa, shape, c + 4 * j, c_row, BITS)
-        acc = add_products(isa, shape, kind, acc, a, a_row, b + 4 * j, units, ahead)
-        tile_store(acc, c + 4 * j, c_row)
+            acc = tile_load(isa, shape, c.at + 4 * j, c.row, BITS)
+        acc = add_products(isa, shape, kind, acc, a, a_row, b + 4 * j, units, ahead, True)
+        deliver(isa, acc, c, j)
 
 
 @inner
 def grouped_strip(
-    isa, shape, kind, group, groups, units, last, a, a_row, b, scales, terms, i, c, c_row, j0,
-    columns, ahead,
+    isa, shape, kind, group, groups, units, last, a, a_row, b, scales, terms, i, c, j0, columns,
+    ahead,
 ):  # fmt: skip
     """c[rows, j0:columns] = or += groups' sums, converted to FP32, times their scales.
 
@@ -120,13 +145,13 @@ def grouped_strip(
         if group == 0:
             sums = tile_zero(isa, shape, SINGLE)
         else:
-            sums = tile_load(isa, shape, c + 4 * j, c_row, SINGLE)
+            sums = tile_load(isa, shape, c.at + 4 * j, c.row, SINGLE)
         at, bt = a, b + 4 * j
         for g in range(group, group + groups):
             count = last if g == group + groups - 1 else units
             acc = started(isa, shape, terms, i, g, j)
-            acc = add_products(isa, shape, kind, acc, at, a_row, bt, count, ahead)
+            acc = add_products(isa, shape, kind, acc, at, a_row, bt, count, ahead, False)
             sums = tile_add_scaled(sums, acc, scales + g * PANEL_ROW + 4 * j)
             at += count * step
             bt += count * PANEL_ROW
-        tile_store(sums, c + 4 * j, c_row)
+        deliver(isa, sums, c, j)

@@ -21,6 +21,7 @@ from halfbyte.cpu.gemm_int_parts import (
     finish,
     offset_of,
     scratch_layout,
+    start_columns,
     stored_panel,
     unit_of,
 )
@@ -169,10 +170,10 @@ def multiply(isa, x, mc):
                 if scales != 0:
                     own = scales + (j // PANEL * x.groups + group) * PANEL_ROW
                     add_scaled(isa, chains, own, sums, rows)
-            if scales != 0:
-                finish(isa, x, sums, ROW_BYTES, rows, n, i0, j, SCALED)
-            else:
-                finish(isa, x, chains, ROW_BYTES, rows, n, i0, j, CHAINS)
+            what = CHAINS if scales == 0 else SCALED
+            start_columns(isa, x, s, j, n, what)
+            made = chains if scales == 0 else sums
+            finish(isa, x, s, made, ROW_BYTES, rows, n, i0, j, what)
 
 
 def scratch_bytes(rows, k, span, bits, room):

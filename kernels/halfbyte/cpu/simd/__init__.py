@@ -70,6 +70,7 @@ from halfbyte.cpu.simd.dots import (
     tile_add_pairs,
     tile_add_scaled,
     tile_dot,
+    tile_scale,
     tile_spread,
 )
 from halfbyte.cpu.simd.environment import (
@@ -88,6 +89,7 @@ from halfbyte.cpu.simd.interleave import (
     low_nibbles,
     odd_bytes,
     sort_nibbles,
+    sums_of_32,
     transpose_dwords,
     widen_bytes,
 )
@@ -209,6 +211,7 @@ __all__ = [
     "store_part",
     "store_scalar",
     "stream",
+    "sums_of_32",
     "tile_add_outer",
     "tile_add_pairs",
     "tile_add_scaled",
@@ -216,6 +219,7 @@ __all__ = [
     "tile_fma",
     "tile_load",
     "tile_prefetch",
+    "tile_scale",
     "tile_shape",
     "tile_spread",
     "tile_store",

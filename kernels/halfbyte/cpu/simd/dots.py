@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 
 from halfbyte.cpu.simd import emit
 from halfbyte.cpu.simd.tiles import tile_of
-from halfbyte.cpu.simd.types import BITS, I8, I16, I32, I64, KindType, ShapeType
+from halfbyte.cpu.simd.types import BITS, F32, I8, I16, I32, I64, KindType, ShapeType, TileType
 
 # Units after which 16-bit sums have to be added to 32-bit ones.
 _PAIR_UNITS = {"i4": 4, "n8": 8, "s8": 1}
@@ -149,7 +149,7 @@ def tile_dot(typingctx, isa, tile, a, a_row, b, kind):
     typ = tile
 
     def codegen(context, builder, signature, args):
-        _, acc, a_row_at, a_row, b_at, _ = args
+        _, acc, a_at, a_row, b_at, _ = args
         target = isa.isa
         if (typ.element == "i16") != _in_pairs(target, kind):
             return acc  # of the two loops over units the one that LLVM removes
@@ -160,6 +160,8 @@ def tile_dot(typingctx, isa, tile, a, a_row, b, kind):
             for v in range(0, 4 * typ.lanes * typ.vectors, 4 * typ.lanes)
         ]
         for r in range(typ.rows):
+            # A product, not a sum of sums: these are the same in all of a loop.
+            a_row_at = builder.add(a_at, builder.mul(a_row, I64(r))) if r else a_at
             for step in range(len(columns[0])):
                 row = emit.splat(builder, emit.load(builder, a_row_at, I32, 4 * step), typ.lanes)
                 for v, column in enumerate(columns):
@@ -173,7 +175,6 @@ def tile_dot(typingctx, isa, tile, a, a_row, b, kind):
                     else:
                         after = builder.add(before, multiply_words(builder, column[step], row))
                     acc = builder.insert_value(acc, after, i)
-            a_row_at = builder.add(a_row_at, a_row)
         return acc
 
     return tile(isa, tile, a, a_row, b, kind), codegen
@@ -255,3 +256,29 @@ def tile_add_scaled(typingctx, sums, tile, scales):
         return sums
 
     return sums(sums, tile, scales), codegen
+
+
+@intrinsic
+def tile_scale(typingctx, isa, tile, rows, scales, bias):
+    """float32(tile[r, v]) * rows[r] * scales[v] + bias[v], each step rounded: a tile of SINGLE."""
+    typ = TileType(tile.rows, tile.vectors, tile.lanes)
+
+    def codegen(context, builder, signature, args):
+        _, tile, row, scales, bias = args
+        columns = [
+            [emit.load(builder, at, typ.vector, 4 * v * typ.lanes) for at in (scales, bias)]
+            for v in range(typ.vectors)
+        ]
+        result = ir.Constant(typ.ir, ir.Undefined)
+        for r in range(typ.rows):
+            own = emit.splat(builder, emit.load(builder, row, F32, 4 * r), typ.lanes)
+            for v, (scale, addend) in enumerate(columns):
+                i = r * typ.vectors + v
+                x = builder.extract_value(tile, i)
+                if x.type != typ.vector:
+                    x = builder.sitofp(x, typ.vector)
+                x = builder.fadd(builder.fmul(builder.fmul(x, own), scale), addend)
+                result = builder.insert_value(result, x, i)
+        return result
+
+    return typ(isa, tile, rows, scales, bias), codegen

@@ -221,23 +221,50 @@ def widen_bytes(typingctx, isa, source, target):
     return types.none(isa, source, target), codegen
 
 
+def _add_fours(builder, isa, acc, x):
+    """acc + the sums of each four signed bytes of dwords."""
+    lanes = x.type.count
+    if isa.vnni:
+        ones = emit.constant(0x01010101, lanes)
+        return emit.call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", x.type, acc, ones, x)
+    word = ir.VectorType(I16, 2 * lanes)
+    eight = emit.constant(8, 2 * lanes, I16)
+    odd = builder.bitcast(x, word)
+    even = builder.ashr(builder.shl(odd, eight), eight)
+    pairs = builder.bitcast(builder.add(even, builder.ashr(odd, eight)), x.type)
+    return builder.add(acc, multiply_words(builder, pairs, emit.constant(0x00010001, lanes)))
+
+
 @intrinsic
 def add_bytes(typingctx, isa, acc, x):
     """acc + the sums of each four signed bytes."""
-    lanes = isa.isa.lanes
-    vector = VectorType("i32", lanes)
 
     def codegen(context, builder, signature, args):
-        _, acc, x = args
-        if isa.isa.vnni:
-            ones = emit.constant(0x01010101, lanes)
-            name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-            return emit.call(builder, name, acc.type, acc, ones, x)
-        word = ir.VectorType(I16, 2 * lanes)
-        eight = emit.constant(8, 2 * lanes, I16)
-        odd = builder.bitcast(x, word)
-        even = builder.ashr(builder.shl(odd, eight), eight)
-        pairs = builder.bitcast(builder.add(even, builder.ashr(odd, eight)), vector.ir)
-        return builder.add(acc, multiply_words(builder, pairs, emit.constant(0x00010001, lanes)))
+        return _add_fours(builder, isa.isa, args[1], args[2])
 
-    return vector(isa, acc, x), codegen
+    return VectorType("i32", isa.isa.lanes)(isa, acc, x), codegen
+
+
+@intrinsic
+def sums_of_32(typingctx, isa, address):
+    """A vector of sums of 32 signed bytes each, side by side in memory."""
+    vector = VectorType("i32", isa.isa.lanes)
+    lanes = vector.lanes
+
+    def codegen(context, builder, signature, args):
+        _, address = args
+        zero = ir.Constant(vector.ir, None)
+        parts = [
+            _add_fours(builder, isa.isa, zero, emit.load(builder, address, vector.ir, offset))
+            for offset in range(0, 32 * lanes, 4 * lanes)
+        ]
+        even, odd = range(0, 2 * lanes, 2), range(1, 2 * lanes, 2)
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [
+                builder.add(emit.shuffle(builder, x, y, even), emit.shuffle(builder, x, y, odd))
+                for x, y in pairs
+            ]
+        return parts[0]
+
+    return vector(isa, address), codegen
