@@ -75,7 +75,7 @@ def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns):
     lanes = lanes_of(isa)
     shape = shared_shape(tile_shape(isa, 6, 64), scales)
     end = (columns + lanes - 1) // lanes * lanes
-    j = columns // shape_columns(isa, shape) * shape_columns(isa, shape)
+    j = end // shape_columns(isa, shape) * shape_columns(isa, shape)
     part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, 0, j)
     if end - j >= 2 * lanes:
         part_strip(
