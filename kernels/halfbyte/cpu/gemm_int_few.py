@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from halfbyte.cpu.compile import inlined, inner, kernel
-from halfbyte.cpu.gemm_int_many import SIGNATURE, Depth
+from halfbyte.cpu.gemm_int_many import SIGNATURE
 from halfbyte.cpu.gemm_int_operands import product_of
 from halfbyte.cpu.gemm_int_panels import PANEL_ROW, Operand, interleave, pack_group
 from halfbyte.cpu.gemm_int_parts import (
@@ -27,7 +27,7 @@ from halfbyte.cpu.gemm_int_parts import (
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import Made, grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.quantization_rows import lesser
@@ -46,30 +46,18 @@ FEW_ROWS = 8
 
 
 @inlined
-def low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead):
-    """`strip` or `grouped_strip` of a panel's columns. a: address and bytes between rows."""
-    if scales is None:
-        strip(
-            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c, 0, PANEL,
-            ahead,
-        )  # fmt: skip
-    else:
-        grouped_strip(
-            isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
-            scales, terms, i, c, 0, PANEL, ahead,
-        )  # fmt: skip
-
-
-@inlined
 def few_rows(isa, kind, height, depth, a, b, scales, terms, i, c, ahead):
     """4, 2 or 1 rows."""
+    zero, columns = np.int64(0), np.int64(PANEL)  # not literals: see gemm_int_many.py
     if height == 4:
         shape = shared_shape(tile_shape(isa, 4, 64), scales)
-        low_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, ahead)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
     elif height == 2:
-        low_strip(isa, tile_shape(isa, 2, 64), kind, depth, a, b, scales, terms, i, c, ahead)
+        shape = tile_shape(isa, 2, 64)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
     else:
-        low_strip(isa, tile_shape(isa, 1, 64), kind, depth, a, b, scales, terms, i, c, ahead)
+        shape = tile_shape(isa, 1, 64)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
 
 
 @inlined

@@ -10,7 +10,7 @@ The last rows of a block overlap the ones before them: they are computed twice. 
 an address: then k has groups, whose scaled sums are added up in FP32.
 """
 
-from typing import NamedTuple
+import numpy as np
 
 from halfbyte.cpu.compile import i32_2d, i64_1d, inlined, inner, kernel, u8_1d, u8_2d
 from halfbyte.cpu.gemm_int_operands import product_of
@@ -27,7 +27,7 @@ from halfbyte.cpu.gemm_int_parts import (
     stored_panel,
     unit_of,
 )
-from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Made, grouped_strip, strip
+from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
@@ -44,46 +44,22 @@ from halfbyte.cpu.simd import (
 )
 
 
-class Depth(NamedTuple):
-    """Which part of k: its first group, how many, units of one, of the last, and of all."""
-
-    group: int
-    groups: int
-    units: int
-    last: int
-    all: int
-
-
-@inlined
-def part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1):
-    """`strip` or `grouped_strip` of these columns. a: address and bytes between rows."""
-    if scales is None:
-        strip(
-            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c, j0, j1,
-            False,
-        )  # fmt: skip
-    else:
-        grouped_strip(
-            isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
-            scales, terms, i, c, j0, j1, False,
-        )  # fmt: skip
-
-
 @inlined
 def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns):
     """6 rows of all columns of a panel: whole tiles, then narrower ones."""
-    lanes = lanes_of(isa)
+    # Not literals, for which Numba would compile other variants.
+    lanes, zero, ahead = lanes_of(isa), np.int64(0), columns < 0
     shape = shared_shape(tile_shape(isa, 6, 64), scales)
     end = (columns + lanes - 1) // lanes * lanes
     j = end // shape_columns(isa, shape) * shape_columns(isa, shape)
-    part_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, 0, j)
+    add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, j, ahead)
     if end - j >= 2 * lanes:
-        part_strip(
-            isa, narrowed(shape, 2), kind, depth, a, b, scales, terms, i, c, j, j + 2 * lanes
-        )
+        half = narrowed(shape, 2)
+        add_strip(isa, half, kind, depth, a, b, scales, terms, i, c, j, j + 2 * lanes, ahead)
         j += 2 * lanes
     if end > j:
-        part_strip(isa, narrowed(shape, 1), kind, depth, a, b, scales, terms, i, c, j, j + lanes)
+        one = narrowed(shape, 1)
+        add_strip(isa, one, kind, depth, a, b, scales, terms, i, c, j, j + lanes, ahead)
 
 
 @inner

@@ -152,15 +152,17 @@ def stored_panel(isa, x, s, j, n, target, make):
 def sum_columns(isa, bits, units, ones, panel, terms, sums):
     """Sums of stored codes of each column: what a row of ones makes of them."""
     # Variables, not literals: another variant of `strip` would take a second to compile.
-    zero, first, ahead = np.int64(0), units >= 0, units < 0
+    zero, columns, first, ahead = np.int64(0), np.int64(PANEL), units >= 0, units < 0
     shape, made = tile_shape(isa, 1, 64), Made(sums, PANEL_ROW, 0, 0)
     if bits == 8:
         strip(
-            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, 0, PANEL, ahead,
+            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, zero,
+            columns, ahead,
         )  # fmt: skip
     else:
         strip(
-            isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, made, 0, PANEL, ahead,
+            isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, made, zero,
+            columns, ahead,
         )  # fmt: skip
 
 

@@ -10,6 +10,9 @@ and, where a has a zero point, goes on with what that contributes, az * -sum (u 
 
 from typing import NamedTuple
 
+from numba.core import types
+from numba.extending import overload
+
 from halfbyte.cpu.compile import inlined, inner
 from halfbyte.cpu.simd import (
     BITS,
@@ -155,3 +158,38 @@ def grouped_strip(
             at += count * step
             bt += count * PANEL_ROW
         deliver(isa, sums, c, j)
+
+
+class Depth(NamedTuple):
+    """Which part of k: its first group, how many, units of one, of the last, and of all."""
+
+    group: int
+    groups: int
+    units: int
+    last: int
+    all: int
+
+
+def add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1, ahead):
+    """`strip` or, where there are scales (not None), `grouped_strip`. a: address and bytes between
+    rows."""
+    raise NotImplementedError
+
+
+@overload(add_strip, inline="always")
+def _add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1, ahead):
+    """By types: an `if` would have Numba compile both."""
+
+    def plain(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1, ahead):
+        strip(
+            isa, shape, kind, depth.group == 0, depth.all, a[0], a[1], b, terms, i, c, j0, j1,
+            ahead,
+        )  # fmt: skip
+
+    def grouped(isa, shape, kind, depth, a, b, scales, terms, i, c, j0, j1, ahead):
+        grouped_strip(
+            isa, shape, kind, depth.group, depth.groups, depth.units, depth.last, a[0], a[1], b,
+            scales, terms, i, c, j0, j1, ahead,
+        )  # fmt: skip
+
+    return plain if scales in (None, types.none) else grouped
