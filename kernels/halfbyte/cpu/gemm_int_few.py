@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from halfbyte.cpu.compile import inlined, inner, kernel
+from halfbyte.cpu.compile import inlined, inner, kernel, shared
 from halfbyte.cpu.gemm_int_many import SIGNATURE
 from halfbyte.cpu.gemm_int_operands import product_of
 from halfbyte.cpu.gemm_int_panels import PANEL_ROW, Operand, interleave, pack_group
@@ -83,12 +83,19 @@ def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
         i += height
 
 
+@shared
+def panel_bytes(units):
+    """Bytes from panel to panel where several are laid out: not a multiple of what maps panels into
+    the same sets of the L1 cache."""
+    return (units + 1) * PANEL_ROW
+
+
 @inner
 def lay_out(isa, b, k, p, units, columns, target, place):
     """Units of bytes from k = p on, of all panels, in the order in which b lies in memory; units of
     a panel follow each other in `target`."""
     whole = columns // PANEL * PANEL
-    size = units * PANEL_ROW
+    size = panel_bytes(units)
     for u in range(units):
         q = p + 4 * u
         at = b.at + q * b.row
@@ -154,7 +161,7 @@ def multiply_in_order(isa, x, kc):
     """`multiply` where plain b is packed in address order, KC units of all panels at a time."""
     rows, units = x.rows, units_of(x)
     panels = (x.columns + PANEL - 1) // PANEL
-    s = scratch_layout(x.memory, rows, x.k, x.span, 8, 0, rows * panels, kc * panels)
+    s = scratch_layout(x.memory, rows, x.k, x.span, 8, 0, rows * panels, (kc + 1) * panels)
     a = placed(isa, x, s, 0, rows)
     lay(isa, x, s, a, 0, 0, rows)
     for p in range(0, units.all, kc):
@@ -162,9 +169,14 @@ def multiply_in_order(isa, x, kc):
         lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)
         # Sums start in the first block of k: that is what a group of 0 says.
         depth = Depth(p, 1, count, count, count)
+        following = lesser(4 * kc, x.k - 4 * (p + count))
         for j in range(0, x.columns, PANEL):
+            # What is packed next comes from memory while this is multiplied.
+            next_at = x.b.plain.at + 4 * (p + count) * x.b.plain.row + j
+            for r in range(following):
+                prefetch_line(next_at + r * x.b.plain.row)
             terms = panel_terms(isa, x, s, j, min(PANEL, x.columns - j), 0, False)
-            b_at = s.panels + j // PANEL * count * PANEL_ROW
+            b_at = s.panels + j // PANEL * panel_bytes(count)
             c_at = s.kept + j // PANEL * rows * ROW_BYTES
             strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
     for j in range(0, x.columns, PANEL):

@@ -45,10 +45,9 @@ from halfbyte.cpu.simd import (
 
 
 @inlined
-def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns):
+def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns, ahead):
     """6 rows of all columns of a panel: whole tiles, then narrower ones."""
-    # Not literals, for which Numba would compile other variants.
-    lanes, zero, ahead = lanes_of(isa), np.int64(0), columns < 0
+    lanes, zero = lanes_of(isa), np.int64(0)  # a literal 0 would make another variant of strips
     shape = shared_shape(tile_shape(isa, 6, 64), scales)
     end = (columns + lanes - 1) // lanes * lanes
     j = end // shape_columns(isa, shape) * shape_columns(isa, shape)
@@ -138,13 +137,14 @@ def multiply(isa, x, kc, mc, scales):
                     at_scales = scales
                     if scales is not None:
                         at_scales = scales + j // PANEL * x.groups * PANEL_ROW
+                    # The first strip reads the panel from memory.
+                    ahead = x.b.packed and strip_index == 0
                     if bits == 4:
                         kind = kind_of_nibbles(isa)
-                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
                     else:
-                        wide_strip(
-                            isa, kind_of_bytes(isa), depth, at, b_at, at_scales, terms, i, c, n
-                        )
+                        kind = kind_of_bytes(isa)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
                     if final and not direct:
                         finish(isa, x, s, c_at, ROW_BYTES, TILE_ROWS, n, i0 + i, j, what)
 
