@@ -6,6 +6,8 @@
         for each KC steps                  codes become FP32, less their zero points, in the L1
           for 6, 4, 2 or 1 rows            the strips of gemm_f16
 
+Up to 4 rows take whole units of codes as they are: they become FP32 in the registers.
+
 A group's chains, times their scales, are added up. Many rows take a panel's codes by blocks of MC
 rows, so that sums stay in the cache.
 """
@@ -32,23 +34,31 @@ from halfbyte.cpu.pack import a_row_bytes, widen_a
 from halfbyte.cpu.quantization_rows import lesser
 from halfbyte.cpu.simd import (
     BITS,
+    BYTE,
+    NIBBLE,
     SINGLE,
     enter_default_rounding,
     field,
+    kind_bytes,
     lanes_of,
     leave_default_rounding,
     load,
     load_integer,
     prefetch_line,
+    shape_columns,
     singles,
     store,
     store_scalar,
+    tile_chain,
+    tile_load,
     tile_shape,
+    tile_store,
+    tile_zero,
     zero_bytes,
 )
 
 KC = 128  # steps of k that are FP32 at a time: 32 KiB
-FEW_ROWS = 6
+FEW_ROWS = 4
 AHEAD = 4096
 
 
@@ -96,6 +106,42 @@ def stored_zeros(isa, x, j, n, group, target):
         elif b.zeros != 0 and i < n:
             zero = np.float32(load_integer(b.zeros + (j + i) * b.zeros_step))
         store_scalar(isa, zero + offset, target + 4 * i, SINGLE)
+
+
+@inner
+def chain_strip(isa, shape, kind, first, units, a, a_row, b, zeros, c):
+    """c[rows, 64] = or += a b, so many units of codes."""
+    unit = 4 if kind_bytes(kind) == 1 else 8
+    for j in range(0, PANEL, shape_columns(isa, shape)):
+        acc = tile_zero(isa, shape, SINGLE)
+        if not first:
+            acc = tile_load(isa, shape, c + 4 * j, ROW_BYTES, SINGLE)
+        at, bt = a, b + 4 * j
+        for _ in range(units):
+            prefetch_line(bt + AHEAD)
+            prefetch_line(bt + AHEAD + 128)
+            acc = tile_chain(isa, acc, at, a_row, bt, zeros + 4 * j, kind)
+            at += 4 * unit
+            bt += PANEL_ROW
+        tile_store(acc, c + 4 * j, ROW_BYTES)
+
+
+@inlined
+def chain_rows(isa, kind, rows, units, a, a_row, b, zeros, c):
+    """Whole units of all rows, 4, 2 or 1 at a time, from +0 on."""
+    i, first = np.int64(0), units >= 0
+    while i < rows:
+        left = rows - i
+        at, to = a + i * a_row, c + i * ROW_BYTES
+        if left >= 4:
+            chain_strip(isa, tile_shape(isa, 4, 64), kind, first, units, at, a_row, b, zeros, to)
+            i += 4
+        elif left >= 2:
+            chain_strip(isa, tile_shape(isa, 2, 64), kind, first, units, at, a_row, b, zeros, to)
+            i += 2
+        else:
+            chain_strip(isa, tile_shape(isa, 1, 64), kind, first, units, at, a_row, b, zeros, to)
+            i += 1
 
 
 @inlined
@@ -155,7 +201,20 @@ def multiply(isa, x, mc):
                 end = lesser(start + x.span, k)
                 if group == 0 or x.b.panel_zeros != 0:
                     stored_zeros(isa, x, j, n, group, zeros)
-                for p in range(start, end, KC):
+                begin = start
+                if rows <= FEW_ROWS:
+                    whole = (end - start) // unit
+                    if bits == 8:
+                        chain_rows(
+                            isa, BYTE, rows, whole, a_rows + 4 * start, a_row, at, zeros, chains
+                        )
+                    else:
+                        chain_rows(
+                            isa, NIBBLE, rows, whole, a_rows + 4 * start, a_row, at, zeros, chains
+                        )
+                    at += whole * PANEL_ROW
+                    begin += whole * unit
+                for p in range(begin, end, KC):
                     depth = lesser(KC, end - p)
                     units = (depth + unit - 1) // unit
                     expand_codes(isa, bits, at, units, zeros, single)

@@ -112,6 +112,7 @@ from halfbyte.cpu.simd.scalars import (
 from halfbyte.cpu.simd.tiles import (
     narrowed,
     shape_columns,
+    tile_chain,
     tile_fma,
     tile_load,
     tile_prefetch,
@@ -215,6 +216,7 @@ __all__ = [
     "tile_add_outer",
     "tile_add_pairs",
     "tile_add_scaled",
+    "tile_chain",
     "tile_dot",
     "tile_fma",
     "tile_load",

@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from halfbyte.cpu.simd import emit
-from halfbyte.cpu.simd.types import F32, I64, ShapeType, TileType
+from halfbyte.cpu.simd.types import F32, I32, I64, ShapeType, TileType
 
 CACHE_LINE = 64
 
@@ -143,3 +143,37 @@ def tile_fma(typingctx, isa, tile, a, a_row, b, kind):
         return acc
 
     return tile(isa, tile, a, a_row, b, kind), codegen
+
+
+@intrinsic
+def tile_chain(typingctx, isa, tile, a, a_row, b, zeros, kind):
+    """tile[r, v] + a[r, p] * (b[p, v] - zeros[v]) for the steps p of a unit, in their order.
+
+    a: FP32 values, rows `a_row` bytes apart; b: a dword a column, BYTE or NIBBLE (`dots.py`).
+    """
+    word = ir.VectorType(I32, tile.lanes)
+    shifts = range(0, 32, 8) if kind.element == "i8" else (0, 8, 16, 24, 4, 12, 20, 28)
+
+    def codegen(context, builder, signature, args):
+        _, acc, a_at, a_row, b_at, zeros_at, _ = args
+        offsets = range(0, 4 * tile.lanes * tile.vectors, 4 * tile.lanes)
+        codes = [emit.load(builder, b_at, word, offset) for offset in offsets]
+        zeros = [emit.load(builder, zeros_at, tile.vector, offset) for offset in offsets]
+        mask = emit.constant((1 << kind.bits) - 1, tile.lanes)
+        for step, shift in enumerate(shifts):
+            columns = []
+            for x, zero in zip(codes, zeros, strict=True):
+                field = builder.lshr(x, emit.constant(shift, tile.lanes)) if shift else x
+                number = builder.sitofp(builder.and_(field, mask), tile.vector)
+                columns.append(builder.fsub(number, zero))
+            for r in range(tile.rows):
+                row_at = builder.add(a_at, builder.mul(a_row, I64(r))) if r else a_at
+                value = emit.splat(builder, emit.load(builder, row_at, F32, 4 * step), tile.lanes)
+                for v, column in enumerate(columns):
+                    i = r * tile.vectors + v
+                    before = builder.extract_value(acc, i)
+                    after = emit.multiply_add(builder, isa.isa, value, column, before)
+                    acc = builder.insert_value(acc, after, i)
+        return acc
+
+    return tile(isa, tile, a, a_row, b, zeros, kind), codegen
