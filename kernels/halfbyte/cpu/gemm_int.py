@@ -94,7 +94,7 @@ def plan(
         part = 8 if vnni and bits == 8 else 2
         limit = max(16 * TILE_ROWS, blocking.cache_bytes(2) // part // max(k, 1))
         if not packed and n * k > _MOST_KEPT:
-            limit = rows
+            limit = rows + TILE_ROWS  # one block
         mc = blocking.split(rows, limit // TILE_ROWS * TILE_ROWS, TILE_ROWS)
         panels = 0 if packed else -(-columns // PANEL) if mc < rows else 1
         kept = -(-mc // TILE_ROWS) * TILE_ROWS
