@@ -11,6 +11,7 @@ import pytest
 import children
 import halfbyte
 
+README = Path(__file__).parents[1] / "README.md"
 PUBLIC = (
     "HistogramObserver",
     "Int4Array",
@@ -23,6 +24,7 @@ PUBLIC = (
     "fake_quantize_backward",
     "formats",
     "gemm_f16",
+    "gemm_int",
     "get_num_threads",
     "linear",
     "prepack",
@@ -56,8 +58,7 @@ def test_name_of_formats_has_a_docstring(name):
 
 def table_of_readme():
     """Each call in README's table of functions whose arguments it writes out: name, signature."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    table = text.split("| function | returns |")[1].split("\n\n")[0]
+    table = README.read_text().split("| function | returns |")[1].split("\n\n")[0]
     cells = [
         re.split(r"(?<!\\)\|", line)[1] for line in table.splitlines() if line.startswith("| `")
     ]
@@ -86,6 +87,22 @@ def test_readme_has_every_public_name():
     missing = {*PUBLIC, *halfbyte.formats.__all__} - {"formats"} - written
     # Made by functions, or written with an ellipsis there.
     assert missing == {"PackedMatrix", "fake_quantize_backward", "MatMulNBits", "OnnxTensors"}
+
+
+def examples_of_readme():
+    """README with nothing but its Python in it, at the lines where it is."""
+    lines, inside = [], False
+    for line in README.read_text().splitlines():
+        fence = line.startswith("```")
+        lines.append(line if inside and not fence else "")
+        inside = line == "```python" or (inside and not fence)
+    return lines
+
+
+def test_examples_of_readme_run_one_after_the_other():
+    lines = examples_of_readme()
+    assert any("gemm_int(" in line for line in lines)
+    exec(compile("\n".join(lines), README, "exec"), {})
 
 
 @pytest.mark.parametrize("heavy", ["numba", "llvmlite", "cupy", "torch", "halfbyte_reference"])
