@@ -47,7 +47,7 @@ def get_num_threads() -> int:
 def warm_up() -> None:
     """Compile every CPU kernel, or load it from the cache on disk, before the first call needs it.
 
-    Takes half a minute or so the first time on a machine and a fraction of a second later.
+    Takes a minute or so the first time on a machine and a fraction of a second later.
     """
     from halfbyte.cpu import warm
 

@@ -68,7 +68,7 @@ class Weights(NamedTuple):
     group_size: int | None
     shape: tuple[int, int]  # (k, n)
     packed: bool
-    request: Array  # what a Request says of them
+    request: bytes  # what a Request says of them, which is no weight: `nbytes` counts arrays
 
     @property
     def affine(self) -> bool:
@@ -99,10 +99,15 @@ def _weights(
         if zeros is not None:
             values["b_zeros"] = address_of(zeros)
             values["b_zeros_step"] = 4 * (zeros.size > 1)
-    request = np.array(_NOTHING._replace(**values), np.int64)
+    request = np.array(_NOTHING._replace(**values), np.int64).tobytes()
     return Weights(
         codes, scale, zeros, q.bits, q.signed, q.axis, q.group_size, (k, n), packed, request
     )
+
+
+def _request(w: Weights) -> Array:
+    """A Request of these weights, to fill in."""
+    return np.frombuffer(w.request, np.int64).copy()
 
 
 def _in_panels(values: Array) -> Array:
@@ -139,7 +144,7 @@ def prepack(q: QuantizedTensor) -> Weights:
     """Weights in panels, with copies of their scales."""
     w = _in_place(q)
     k, n = w.shape
-    r = Request(*w.request.tolist())
+    r = Request(*_request(w).tolist())
     codes = pack_panels(w.codes, k, n, r.b_bits, r.b_nibbles, w.signed, r.span)
     zeros = None if w.zeros is None else w.zeros.copy()
     return _weights(codes, w.scale.copy(), zeros, q, packed=True)
@@ -148,7 +153,7 @@ def prepack(q: QuantizedTensor) -> Weights:
 def unpack(w: Weights, shape: tuple[int, int]) -> QuantizedTensor:
     """The QuantizedTensor (n, k) that was packed."""
     k, n = shape
-    r = Request(*w.request.tolist())
+    r = Request(*_request(w).tolist())
     values = unpack_codes(w.codes, k, n, r.b_bits, w.signed, r.span).T
     values = nibbles.pack(values) if w.bits == 4 else np.ascontiguousarray(values)
     scale, zeros = w.scale, w.zeros
@@ -174,7 +179,7 @@ def apply(
     weights = w._contents if type(w) is PackedMatrix else _in_place(w)
     m, n = out.shape
     k = weights.shape[0]
-    request = weights.request.copy()
+    request = _request(weights)
     request[_OUT] = address_of(out)
     request[_OUT_ROW], request[_OUT_COLUMN] = out.strides
     if bias is not None:
