@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
-import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +16,12 @@ from halfbyte.cpu.gemm_f16_few import FEW_ROWS
 from halfbyte.cpu.gemm_f16_narrow import multiply_narrow
 from halfbyte.cpu.gemm_f16_wide import WIDE_ROWS, multiply_wide
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.launching import Plan, address_of, aligned_bytes, launch
 from halfbyte.cpu.matrices import CACHE_LINE, REQUEST, Request
 from halfbyte.cpu.pack import TILE_ROWS, pack, scratch_layout
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
-    from halfbyte.cpu.compile import Kernel
     from halfbyte.tensors import PackedMatrix
 
 _NO_SINGLE = np.empty((0, 0), np.float32)
@@ -44,23 +42,14 @@ _LAID_OUT_STEPS = 64
 _THREADED = 4_000_000
 
 
-class Plan(NamedTuple):
-    """The kernel, its bytes of scratch memory, and the integers that each task passes it:
-    product0, product1, row0, row1, column0, column1; KC and MC, or KC, slim, swept
-    and laid_out."""
-
-    kernel: Kernel
-    scratch: int
-    tasks: tuple[Array, ...]
-
-
 @functools.lru_cache(maxsize=4096)
 def plan(
     products: int, m: int, n: int, k: int, b_row: int, b_column: int, thread_count: int
 ) -> Plan:
     """Choose block sizes for the caches and split C over threads.
 
-    b_row and b_column: byte strides of b, 0 if it is packed.
+    b_row and b_column: byte strides of b, 0 if it is packed. Tasks: product0, product1, row0, row1,
+    column0, column1; KC and MC, or KC, slim, swept and laid_out.
     """
     tasks = tasks_of(products, m, n, k, thread_count)
     rows = max(task[3] - task[2] for task in tasks)
@@ -131,24 +120,6 @@ def _grid(m: int, n: int, thread_count: int) -> tuple[int, int]:
     return min((block(p) for p in range(1, thread_count + 1) if thread_count % p == 0), key=cost)
 
 
-class _Local(threading.local):
-    """Scratch memory of each thread: what its largest product needed, up to the L3 cache's size."""
-
-    memory = np.empty(0, np.uint8)
-
-
-_local = _Local()
-
-
-def scratch(size: int) -> Array:
-    if size > blocking.cache_bytes(3):  # rare, and not worth keeping
-        return np.empty(size, np.uint8)
-    memory = _local.memory
-    if memory.size < size:
-        memory = _local.memory = np.empty(size, np.uint8)
-    return memory
-
-
 def multiply(
     a: Array, b: Array | PackedMatrix, out: Array, alpha: float, beta: float, c: Array | None,
     bias: Array | None, activation: str | None,
@@ -170,25 +141,8 @@ def multiply(
         single = out if out.itemsize == 4 else _NO_SINGLE
     m, n = out.shape
     b_row, b_column = (0, 0) if packed else matrix.strides
-    kernel, scratch_size, tasks = plan(
-        products, m, n, a.shape[1], b_row, b_column, threads.get_num_threads()
-    )
-    if len(tasks) == 1:
-        kernel(a, matrix, single, request, tasks[0], scratch(scratch_size))
-    else:
-        arguments = a, matrix, single, request
-        run = functools.partial(_run, (out, c, bias), kernel, arguments, scratch_size)
-        threads.run([functools.partial(run, task) for task in tasks])
-
-
-def _run(
-    owners: tuple[Array | None, ...],  # of the memory that the request names by address
-    kernel: Kernel,
-    arguments: tuple[Array, ...],
-    scratch_size: int,
-    task: Array,
-) -> None:
-    kernel(*arguments, task, scratch(scratch_size))
+    chosen = plan(products, m, n, a.shape[1], b_row, b_column, threads.get_num_threads())
+    launch(chosen, (a, matrix, single, request), (out, c, bias))
 
 
 def _request(
@@ -220,10 +174,6 @@ def _request(
     return np.array(values, np.int64), out.shape[0] if batch else 1
 
 
-def address_of(x: Array) -> int:
-    return int(x.__array_interface__["data"][0])
-
-
 def pack_panels(b: Array) -> Array:
     """Panels of b (k, n), one below the other: FP16, shape (ceil(n / 64) * k, 64), aligned to cache
     lines."""
@@ -237,11 +187,3 @@ def pack_panels(b: Array) -> Array:
             [functools.partial(pack, b, panels, p0, p1) for p0, p1 in itertools.pairwise(cuts)]
         )
     return panels.reshape(count * k, PANEL)
-
-
-def aligned_bytes(shape: tuple[int, ...]) -> Any:
-    """A uint8 array that starts on a cache line."""
-    size = math.prod(shape)
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].reshape(shape)

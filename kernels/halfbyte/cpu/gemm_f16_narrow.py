@@ -32,16 +32,16 @@ SLIM = 16
 
 
 @inlined
-def narrow_strip(isa, rows, first, k, a, a_row, b, b_row, c, c_row):
-    """`strip` of 6, 4, 2 or 1 rows and all columns of a panel with b in FP16."""
+def narrow_strip(isa, kind, rows, first, k, a, a_row, b, b_row, c, c_row):
+    """`strip` of 6, 4, 2 or 1 rows and all columns of a panel with b in FP16 or FP32."""
     if rows == 6:
-        strip(isa, tile_shape(isa, 6, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+        strip(isa, tile_shape(isa, 6, 64), kind, first, k, a, a_row, b, b_row, c, c_row, PANEL)
     elif rows == 4:
-        strip(isa, tile_shape(isa, 4, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+        strip(isa, tile_shape(isa, 4, 64), kind, first, k, a, a_row, b, b_row, c, c_row, PANEL)
     elif rows == 2:
-        strip(isa, tile_shape(isa, 2, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+        strip(isa, tile_shape(isa, 2, 64), kind, first, k, a, a_row, b, b_row, c, c_row, PANEL)
     else:
-        strip(isa, tile_shape(isa, 1, 64), HALF, first, k, a, a_row, b, b_row, c, c_row, PANEL)
+        strip(isa, tile_shape(isa, 1, 64), kind, first, k, a, a_row, b, b_row, c, c_row, PANEL)
 
 
 @inlined
@@ -89,8 +89,9 @@ def multiply(isa, x, kc, slim, swept, laid_out):
                     b_at = panel_half + j * depth * PANEL * 2
                     c_at = sums + (j * rows + i) * PANEL * 4
                     narrow_strip(
-                        isa, height, p == 0, depth, a_at, a_row, b_at, PANEL * 2, c_at, PANEL * 4
-                    )
+                        isa, HALF, height, p == 0, depth, a_at, a_row, b_at, PANEL * 2, c_at,
+                        PANEL * 4,
+                    )  # fmt: skip
                     i += height
         for j in range(0, done, PANEL):
             n = min(PANEL, done - j)
@@ -118,7 +119,9 @@ def multiply(isa, x, kc, slim, swept, laid_out):
                 if slim:
                     slim_strip(isa, height, first, depth, a_at, a_row, b_at, b_row, c_at, c_row)
                 else:
-                    narrow_strip(isa, height, first, depth, a_at, a_row, b_at, b_row, c_at, c_row)
+                    narrow_strip(
+                        isa, HALF, height, first, depth, a_at, a_row, b_at, b_row, c_at, c_row
+                    )
                 if last and not plain:
                     finish_rows(isa, c_at, c_row, height, n, c, out, i, j, steps)
                 i += height

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from halfbyte.cpu import blocking, isa, threads
-from halfbyte.cpu.gemm_f16 import address_of, aligned_bytes, scratch, tasks_of
+from halfbyte.cpu.gemm_f16 import tasks_of
 from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_groups, multiply_laid_out
 from halfbyte.cpu.gemm_int_many import multiply_many, multiply_many_groups
 from halfbyte.cpu.gemm_int_operands import REQUEST, Request
@@ -19,12 +19,12 @@ from halfbyte.cpu.gemm_int_parts import scratch_layout, unit_of
 from halfbyte.cpu.gemm_int_rows import padded
 from halfbyte.cpu.gemm_int_strips import TILE_ROWS
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.launching import Plan, address_of, aligned_bytes, launch
 from halfbyte.cpu.matrices import CACHE_LINE
 from halfbyte.quantized import Codes
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
-    from halfbyte.cpu.compile import Kernel
     from halfbyte.tensors import PackedMatrix
 
 NO_OUT = np.empty((0, 0), np.int32)
@@ -48,24 +48,17 @@ class Panels(NamedTuple):
     signed: bool
 
 
-class Plan(NamedTuple):
-    """The kernel, its bytes of scratch memory, and the integers that each task passes it: products,
-    rows, columns, each from .. to, k, and KC, MC (many rows) or KC (few)."""
-
-    kernel: Kernel
-    scratch: int
-    tasks: tuple[Array, ...]
-
-
 @functools.lru_cache(maxsize=4096)
 def plan(
     products: int, m: int, n: int, k: int, span: int, bits: int, in_order: bool, packed: bool,
-    grouped: bool, vnni: bool, thread_count: int,
+    grouped: bool, readied: bool, thread_count: int,
 ) -> Plan:  # fmt: skip
     """Choose block sizes for the caches and split C over threads.
 
     in_order: b is plain, of bytes contiguous along n, and what is added to products is known
-    before all of it is packed. span: k, or how much of it has a scale of its own.
+    before all of it is packed. span: k, or how much of it has a scale of its own. readied: panels
+    are expanded, or their columns summed up, for each block of rows. Tasks: products, rows,
+    columns, each from .. to, k, and KC, MC (many rows) or KC (few).
     """
     tasks = tasks_of(products, m, n, k, thread_count)
     rows = max(task[3] - task[2] for task in tasks)
@@ -90,8 +83,7 @@ def plan(
         most = max(64, blocking.cache_bytes(2) // 4 // (PANEL_ROW * (2 if bits == 8 else 4)))
         whole = max(1, padded(span, span, unit) // unit) if grouped else 1
         kc = blocking.split(max(units, 1), max(whole, most // whole * whole), whole)
-        # Expanding a panel takes as long as a strip of rows or so.
-        part = 8 if vnni and bits == 8 else 2
+        part = 2 if readied else 8  # that takes as long as a strip of rows or so
         limit = max(16 * TILE_ROWS, blocking.cache_bytes(2) // part // max(k, 1))
         if not packed and n * k > _MOST_KEPT:
             limit = rows + TILE_ROWS  # one block
@@ -123,6 +115,11 @@ def _plain_request(
 def flip_of(bits: int, signed: bool) -> int:
     """What makes four codes in a dword unsigned, by xor."""
     return 0 if not signed else BYTE_FLIP if bits == 8 else NIBBLE_FLIP
+
+
+def expands(bits: int) -> bool:
+    """Whether panels of such codes are not what the active instruction set multiplies."""
+    return bits == 4 or not isa.active().vnni
 
 
 def multiply(
@@ -173,32 +170,13 @@ def multiply(
         request = np.array(fields, np.int64)
     m, n = out.shape
     in_order = not packed and b_bits == 8 and b_array.strides[1] == 1
-    in_order = in_order and a_zero_point is None and (a_bits == 4 or a_signed)
+    shifted = a_zero_point is not None or not (a_bits == 4 or a_signed)
+    in_order = in_order and not shifted
     launch(
-        plan(products, m, n, k, max(k, 1), b_bits, in_order, packed, False, isa.active().vnni,
-             threads.get_num_threads()),
+        plan(products, m, n, k, max(k, 1), b_bits, in_order, packed, False,
+             shifted or expands(b_bits), threads.get_num_threads()),
         (a_array, b_array, out, request), (a_zero_point, b_zero_point),
     )  # fmt: skip
-
-
-def launch(chosen: Plan, arguments: tuple[Array, ...], owners: tuple[Any, ...]) -> None:
-    """Run a plan's tasks. owners: of the memory that the request names by address."""
-    kernel, scratch_size, tasks = chosen
-    if len(tasks) == 1:
-        kernel(*arguments, tasks[0], scratch(scratch_size))
-    else:
-        run = functools.partial(_run, owners, kernel, arguments, scratch_size)
-        threads.run([functools.partial(run, task) for task in tasks])
-
-
-def _run(
-    owners: tuple[Any, ...],
-    kernel: Kernel,
-    arguments: tuple[Array, ...],
-    scratch_size: int,
-    task: Array,
-) -> None:
-    kernel(*arguments, task, scratch(scratch_size))
 
 
 def pack_panels(

@@ -8,8 +8,6 @@ Reading b from memory is all that takes time. Plain b that is contiguous along n
 address order (`laid_out`), KC units of k of all panels, for as many rows as sums have room for.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from halfbyte.cpu.compile import inlined, inner, kernel, shared
@@ -26,6 +24,7 @@ from halfbyte.cpu.gemm_int_parts import (
     start_columns,
     stored_panel,
     unit_of,
+    units_of,
 )
 from halfbyte.cpu.gemm_int_strips import Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
@@ -114,23 +113,6 @@ def lay_out(isa, b, k, p, units, columns, target, place):
         depth = lesser(4 * units, k - p)
         to = target + whole // PANEL * size
         pack_group(isa, part, p, depth, columns - whole, False, to, place)
-
-
-class Units(NamedTuple):
-    """Units of b's panels: in all of k, in a group, in the last group; steps of k in one."""
-
-    all: int
-    group: int
-    last: int
-    unit: int
-
-
-@inlined
-def units_of(x):
-    unit = unit_of(x.b.plain.bits)
-    group = (x.span + unit - 1) // unit
-    last = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
-    return Units((x.groups - 1) * group + last, group, last, unit)
 
 
 @inlined

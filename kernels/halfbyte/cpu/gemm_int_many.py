@@ -14,7 +14,7 @@ import numpy as np
 
 from halfbyte.cpu.compile import i32_2d, i64_1d, inlined, inner, kernel, u8_1d, u8_2d
 from halfbyte.cpu.gemm_int_operands import product_of
-from halfbyte.cpu.gemm_int_panels import PANEL_ROW, expand_bytes, expand_nibbles
+from halfbyte.cpu.gemm_int_panels import PANEL_ROW, expand
 from halfbyte.cpu.gemm_int_parts import (
     ROW_BYTES,
     finish,
@@ -25,12 +25,14 @@ from halfbyte.cpu.gemm_int_parts import (
     scratch_layout,
     start_columns,
     stored_panel,
-    unit_of,
+    units_of,
 )
 from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
+    BYTE,
+    NIBBLE,
     enter_default_rounding,
     kind_of_bytes,
     kind_of_nibbles,
@@ -65,14 +67,14 @@ def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns, ahead):
 def expanded(isa, bits, source, units, target):
     """Units of a panel as tiles multiply them: where they are, or in `target`."""
     if bits == 4:
-        expand_nibbles(isa, source, target, units)
+        expand(isa, NIBBLE, source, target, units)
         if multiplies_words(isa, 4):
             # From the end on: each unit becomes two.
             for u in range(2 * units - 1, -1, -1):
-                expand_bytes(isa, target + u * PANEL_ROW, target + 2 * u * PANEL_ROW, 1)
+                expand(isa, BYTE, target + u * PANEL_ROW, target + 2 * u * PANEL_ROW, 1)
         return target
     if multiplies_words(isa, 8):
-        expand_bytes(isa, source, target, units)
+        expand(isa, BYTE, source, target, units)
         return target
     return source
 
@@ -81,20 +83,17 @@ def expanded(isa, bits, source, units, target):
 def multiply(isa, x, kc, mc, scales):
     """Part x of a product by the loops of this file's head; KC in units, whole groups."""
     bits, out = x.b.plain.bits, x.out
-    unit = unit_of(bits)
+    units = units_of(x)
     words = multiplies_words(isa, bits)
     # In tiles' units, of which one of a panel's may be several; so many bytes of a, too.
     factor = (2 if bits == 4 else 1) * (2 if words else 1)
-    a_unit = unit * (2 if words else 1)
-    group_units = (x.span + unit - 1) // unit
-    last_units = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
-    units = (x.groups - 1) * group_units + last_units
-    blocks = max(1, (units + kc - 1) // kc)
+    a_unit = units.unit * (2 if words else 1)
+    blocks = max(1, (units.all + kc - 1) // kc)
     height = min(mc, x.rows)
     strips = (height + TILE_ROWS - 1) // TILE_ROWS
     kept = TILE_ROWS * (strips if blocks > 1 else 1)
     panels = (x.columns + PANEL - 1) // PANEL if mc < x.rows else 1
-    room = 0 if x.b.packed else panels * units
+    room = 0 if x.b.packed else panels * units.all
     s = scratch_layout(x.memory, height, x.k, x.span, bits, kc, kept, room)
     what = INTEGERS if scales is None else SCALED
     for row0 in range(0, x.rows, mc):
@@ -103,19 +102,19 @@ def multiply(isa, x, kc, mc, scales):
         a = placed(isa, x, s, i0, m)
         for j in range(0, x.columns, PANEL):
             n = min(PANEL, x.columns - j)
-            target = s.panels + (j // PANEL * units * PANEL_ROW if mc < x.rows else 0)
+            target = s.panels + (j // PANEL * units.all * PANEL_ROW if mc < x.rows else 0)
             stored = stored_panel(isa, x, s, j, n, target, row0 == 0)
             terms = panel_terms(isa, x, s, j, n, stored, a.shifted)
             start_columns(isa, x, s, j, n, what)
             direct = blocks == 1 and goes_straight(isa, x, n)
-            for p in range(0, max(units, 1), kc):
-                count = min(kc, units - p)
-                final = p + count == units
+            for p in range(0, max(units.all, 1), kc):
+                count = min(kc, units.all - p)
+                final = p + count == units.all
                 # Without groups, nothing but whether this is the first block is looked at.
-                group = p if scales is None else p // group_units
+                group = p if scales is None else p // units.group
                 depth = Depth(
-                    group, (count + group_units - 1) // max(group_units, 1), group_units * factor,
-                    (last_units if final else group_units) * factor, count * factor,
+                    group, (count + units.group - 1) // max(units.group, 1), units.group * factor,
+                    (units.last if final else units.group) * factor, count * factor,
                 )  # fmt: skip
                 b_at = expanded(isa, bits, stored + p * PANEL_ROW, count, s.expanded)
                 for strip_index in range((m + TILE_ROWS - 1) // TILE_ROWS):

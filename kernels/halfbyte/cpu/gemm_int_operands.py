@@ -16,7 +16,7 @@ REQUEST = (
     "a_zeros", "a_zeros_step",  # address of int32, 0: none; bytes between rows, 0: one for all
     "b_bits", "b_flip", "b_nibbles", "packed",
     "b_zeros", "b_zeros_step",  # of plain b
-    "panel_zeros", "panel_sums",  # of packed b: 64 int32 a group and panel, negative; 0: none
+    "panel_zeros",  # of groups: 64 int32 a group and panel, negative; 0: none
     "span",  # k, or how much of it has a scale of its own
     "a_next", "b_next", "out_next",  # bytes from one product of a batch to the next
     "out", "out_row", "out_column", "out_form",  # out == 0: the array is meant
@@ -51,7 +51,6 @@ class Columns(NamedTuple):
     zeros: int
     zeros_step: int
     panel_zeros: int
-    panel_sums: int
     panel_scales: int
 
 
@@ -102,7 +101,7 @@ def product_of(request, task, t, a, b, out, scratch):
         request[7], request[8], request[9], request[10], request[11], request[12], request[13],
         request[14], request[15], request[16], request[17], request[18], request[19],
         request[20], request[21], request[22], request[23], request[24], request[25],
-        request[26], request[27], request[28], request[29], request[30],
+        request[26], request[27], request[28], request[29],
     )  # fmt: skip
     row, column, k = task[2], task[4], task[6]
     span = r.span if r.span > 0 else max(k, 1)
@@ -128,7 +127,7 @@ def product_of(request, task, t, a, b, out, scratch):
     b_part = Columns(
         Operand(b_at, b_row, b_column, r.b_bits, r.b_nibbles, r.b_flip),
         packed, panel, moved(r.b_zeros, column * r.b_zeros_step), r.b_zeros_step,
-        moved(r.panel_zeros, kept), moved(r.panel_sums, kept), moved(r.panel_scales, kept),
+        moved(r.panel_zeros, kept), moved(r.panel_scales, kept),
     )  # fmt: skip
 
     given = r.out != 0

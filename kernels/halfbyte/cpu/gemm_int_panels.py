@@ -19,17 +19,16 @@ from halfbyte.cpu.matrices import address
 from halfbyte.cpu.quantization_rows import lesser
 from halfbyte.cpu.simd import (
     BITS,
+    NIBBLE,
     block_columns,
     copy_bytes,
-    even_bytes,
-    high_nibbles,
+    high_part,
     interleave_rows,
     join_nibbles,
     lanes_of,
     load,
     load_byte,
-    low_nibbles,
-    odd_bytes,
+    low_part,
     sort_nibbles,
     store,
     store_byte,
@@ -102,8 +101,8 @@ def pack_nibbles(isa, b, p, depth, columns, target, place):
                 stage(isa, b, q + 4 * half, steps, columns, place)
             interleave(isa, place, PANEL, bytes_at + half * PANEL_ROW, b.flip)
         for j in range(0, PANEL_ROW, 4 * lanes_of(isa)):
-            low = low_nibbles(load(isa, bytes_at + j, BITS))
-            high = low_nibbles(load(isa, bytes_at + PANEL_ROW + j, BITS))
+            low = low_part(load(isa, bytes_at + j, BITS), NIBBLE)
+            high = low_part(load(isa, bytes_at + PANEL_ROW + j, BITS), NIBBLE)
             store(isa, join_nibbles(low, high), target + j, BITS)
         target += PANEL_ROW
 
@@ -164,30 +163,18 @@ def pack_panel(isa, b, k, span, columns, nibbles, target, place):
 
 
 @inner
-def expand_nibbles(isa, source, target, units):
-    """Units of nibbles to twice as many of bytes."""
+def expand(isa, kind, source, target, units):
+    """Units of nibbles to twice as many of bytes, or of bytes to twice as many of 16-bit integers.
+    A single one may stay at its place."""
     for _ in range(units):
         for j in range(0, PANEL_ROW, 4 * lanes_of(isa)):
             x = load(isa, source + j, BITS)
-            store(isa, low_nibbles(x), target + j, BITS)
-            store(isa, high_nibbles(x), target + PANEL_ROW + j, BITS)
+            store(isa, low_part(x, kind), target + j, BITS)
+            store(isa, high_part(x, kind), target + PANEL_ROW + j, BITS)
         source += PANEL_ROW
         target += 2 * PANEL_ROW
 
 
-@inner
-def expand_bytes(isa, source, target, units):
-    """Units of bytes to two each of 16-bit integers. May be in place, source behind target."""
-    for _ in range(units):
-        for j in range(0, PANEL_ROW, 4 * lanes_of(isa)):
-            x = load(isa, source + j, BITS)
-            store(isa, even_bytes(x), target + j, BITS)
-            store(isa, odd_bytes(x), target + PANEL_ROW + j, BITS)
-        source += PANEL_ROW
-        target += 2 * PANEL_ROW
-
-
-# b, panels, options: k strides and so on are b's own; see PackOptions in gemm_int.py.
 @kernel(u8_2d, u8_2d, i64_1d, i64, i64)
 def pack(isa, b, panels, options, panel0, panel1):
     """b (k, n), any strides, into panels, one below the other, from panel0 up to panel1.

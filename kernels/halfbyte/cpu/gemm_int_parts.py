@@ -82,6 +82,24 @@ def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
     )  # fmt: skip
 
 
+class Units(NamedTuple):
+    """Units of b's panels: in all of k, in a group, in the last group; steps of k in one."""
+
+    all: int
+    group: int
+    last: int
+    unit: int
+
+
+@inlined
+def units_of(x):
+    """Of product x."""
+    unit = unit_of(x.b.plain.bits)
+    group = (x.span + unit - 1) // unit
+    last = (x.k - (x.groups - 1) * x.span + unit - 1) // unit
+    return Units((x.groups - 1) * group + last, group, last, unit)
+
+
 class Laid(NamedTuple):
     """Where rows of a are, or will be, as tiles read them: the first row's address and bytes
     between rows; whether a row's zero point adds to products."""

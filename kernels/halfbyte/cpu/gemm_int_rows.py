@@ -118,12 +118,12 @@ def sum_groups(isa, source, k, span, offset, line, sums, starts):
         i += 1
     per, i = span // 32, 0
     for _ in range(0, count, per):
-        total = 0
+        result = 0
         for _ in range(lesser(per, count - i)):
-            total += load_integer(line + 4 * i)
+            result += load_integer(line + 4 * i)
             i += 1
-        store_integer(total, sums)
-        store_integer(-offset * total, starts)
+        store_integer(result, sums)
+        store_integer(-offset * result, starts)
         sums += 4
         starts += 4
 

@@ -58,7 +58,7 @@ BIAS = PANEL_ROW
 class Terms(NamedTuple):
     """Addresses of what is added to the products. Rows have an int32 a group: `starts`, `sums` and,
     one for all groups, `zeros`. Columns have 64 int32 a group: `b_zeros` and `b_sums`, negative;
-    0 where there are none, and then `starts` is not zero."""
+    0 where there are none."""
 
     starts: int
     sums: int

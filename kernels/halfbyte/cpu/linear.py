@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from halfbyte.arrays import single_bits
-from halfbyte.cpu import blocking, isa, linear_halves, threads
+from halfbyte.cpu import blocking, linear_halves, threads
 from halfbyte.cpu.activations import CODES
 from halfbyte.cpu.casts import convert
-from halfbyte.cpu.gemm_f16 import address_of, scratch, tasks_of
+from halfbyte.cpu.gemm_f16 import tasks_of
 from halfbyte.cpu.gemm_int import (
     BYTE_FLIP,
     NO_OUT,
-    Plan,
+    expands,
     flip_of,
-    launch,
     pack_panels,
     plan,
     unpack_codes,
@@ -29,6 +28,7 @@ from halfbyte.cpu.gemm_int_panels import ALONG_K
 from halfbyte.cpu.gemm_int_parts import unit_of
 from halfbyte.cpu.gemm_int_rows import padded, row_bytes
 from halfbyte.cpu.isa import PANEL
+from halfbyte.cpu.launching import Plan, address_of, launch, scratch
 from halfbyte.cpu.linear_rows import quantize_halves, quantize_singles
 from halfbyte.cpu.quantization_rows import PART_BYTES
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, nibbles
@@ -215,8 +215,9 @@ def apply(
                 request[_A_ZEROS], request[_A_ZEROS_STEP] = address_of(zero_point), 4
         request[_X_SCALE] = address_of(scale)
         grouped = weights.group_size is not None
-        vnni = isa.active().vnni
-        chosen = plan(1, m, n, k, span, bits, False, weights.packed, grouped, vnni, count)
+        shifted = bool(request[_A_ZEROS]) or request[_A_FLIP] == BYTE_FLIP
+        readied = shifted or expands(bits)
+        chosen = plan(1, m, n, k, span, bits, False, weights.packed, grouped, readied, count)
     launch(chosen, (a, weights.codes, NO_OUT, request), (*owners, weights, bias, out))
 
 
@@ -230,10 +231,9 @@ def _plan_halves(
     # Sums of MC rows, twice, take half of the L2 cache.
     mc = blocking.split(rows, max(6, blocking.cache_bytes(2) // (16 * PANEL)), 6)
     room = 0 if packed else padded(k, span, unit_of(bits)) // unit_of(bits)
-    scratch = linear_halves.scratch_bytes(mc, k, span, bits, room)
     return Plan(
         linear_halves.multiply_halves,
-        scratch,
+        linear_halves.scratch_bytes(mc, k, span, bits, room),
         tuple(np.array((*task, k, mc), np.int64) for task in tasks),
     )
 

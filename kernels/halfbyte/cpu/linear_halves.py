@@ -15,7 +15,7 @@ rows, so that sums stay in the cache.
 import numpy as np
 
 from halfbyte.cpu.compile import i32_2d, i64_1d, inlined, inner, kernel, u8_1d, u8_2d, u16_2d
-from halfbyte.cpu.gemm_f16_strips import strip
+from halfbyte.cpu.gemm_f16_narrow import narrow_strip, strip_height
 from halfbyte.cpu.gemm_int_operands import product_of
 from halfbyte.cpu.gemm_int_panels import PANEL_ROW
 from halfbyte.cpu.gemm_int_parts import (
@@ -144,23 +144,6 @@ def chain_rows(isa, kind, rows, units, a, a_row, b, zeros, c):
             i += 1
 
 
-@inlined
-def rows_strip(isa, height, first, depth, a, a_row, b, c):
-    """`strip` of 6, 4, 2 or 1 rows and all columns of a panel."""
-    if height == 6:
-        shape = tile_shape(isa, 6, 64)
-        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
-    elif height == 4:
-        shape = tile_shape(isa, 4, 64)
-        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
-    elif height == 2:
-        shape = tile_shape(isa, 2, 64)
-        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
-    else:
-        shape = tile_shape(isa, 1, 64)
-        strip(isa, shape, SINGLE, first, depth, a, a_row, b, ROW_BYTES, c, ROW_BYTES, PANEL)
-
-
 @inner
 def add_scaled(isa, sums, scales, target, rows):
     """target + sums * scales, for rows of 64."""
@@ -221,10 +204,12 @@ def multiply(isa, x, mc):
                     at += units * PANEL_ROW
                     i = 0
                     while i < rows:
-                        left = rows - i
-                        tall = 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+                        tall = strip_height(rows - i)
                         from_a, to = a_rows + i * a_row + 4 * p, chains + i * ROW_BYTES
-                        rows_strip(isa, tall, p == start, depth, from_a, a_row, single, to)
+                        narrow_strip(
+                            isa, SINGLE, tall, p == start, depth, from_a, a_row, single, ROW_BYTES,
+                            to, ROW_BYTES,
+                        )  # fmt: skip
                         i += tall
                 if scales != 0:
                     own = scales + (j // PANEL * x.groups + group) * PANEL_ROW

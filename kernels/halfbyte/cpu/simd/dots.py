@@ -93,24 +93,27 @@ def a_bytes(typingctx, isa, kind):
     return types.int64(isa, kind), emit.known(4 * steps)
 
 
+def split(builder, x, kind):
+    """Dwords of nibbles to bytes, the low and the high ones; or of bytes to 16-bit integers, 0 and
+    2, then 1 and 3."""
+    word = x.type if kind.element == "i4" else ir.VectorType(I16, 2 * x.type.count)
+    count, element = word.count, word.element
+    shift, mask = (4, 0x0F0F0F0F) if kind.element == "i4" else (8, 0xFF)
+    x, typ = builder.bitcast(x, word), x.type
+    upper = builder.lshr(x, emit.constant(shift, count, element))
+    mask = emit.constant(mask, count, element)
+    low, high = builder.and_(x, mask), builder.and_(upper, mask)
+    return builder.bitcast(low, typ), builder.bitcast(high, typ)
+
+
 def _steps(builder, isa, kind, x):
     """What a loaded unit of b means, one vector of operands for each dword of a."""
     wide = kind.element != "i16" and not isa.vnni and not _in_pairs(isa, kind)
-    steps = [x]
-    if kind.element == "i4":
-        low = emit.constant(0x0F0F0F0F, x.type.count)
-        upper = builder.lshr(x, emit.constant(4, x.type.count))
-        steps = [builder.and_(x, low), builder.and_(upper, low)]
-    if not wide:
-        return steps
-    count = 2 * x.type.count
-    words = [builder.bitcast(step, ir.VectorType(I16, count)) for step in steps]
-    even, shift = emit.constant(0xFF, count, I16), emit.constant(8, count, I16)
-    return [
-        builder.bitcast(half, x.type)
-        for w in words
-        for half in (builder.and_(w, even), builder.lshr(w, shift))
-    ]
+    steps = split(builder, x, kind) if kind.element == "i4" else (x,)
+    if wide:
+        byte = KindType("i8")
+        steps = [half for step in steps for half in split(builder, step, byte)]
+    return steps
 
 
 def multiply_words(builder, x, y):

@@ -10,8 +10,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from halfbyte.cpu.simd import emit
-from halfbyte.cpu.simd.dots import multiply_words
-from halfbyte.cpu.simd.types import I8, I16, I32, VectorType
+from halfbyte.cpu.simd.dots import multiply_words, split
+from halfbyte.cpu.simd.types import I8, I16, I32, NIBBLE, VectorType
 
 PANEL_ROW = 256  # bytes of a unit of k of 64 columns
 
@@ -118,12 +118,6 @@ def transpose_dwords(typingctx, isa, source, source_stride, target, target_strid
     return types.none(*arguments), codegen
 
 
-def _nibbles(builder, x):
-    """The low and the high nibbles of all bytes, as bytes."""
-    low = emit.constant(0x0F0F0F0F, x.type.count)
-    return builder.and_(x, low), builder.and_(builder.lshr(x, emit.constant(4, x.type.count)), low)
-
-
 @intrinsic
 def sort_nibbles(typingctx, x):
     """Dwords of eight nibbles in their order to the NIBBLE order 0, 4, 1, 5, 2, 6, 3, 7."""
@@ -131,7 +125,8 @@ def sort_nibbles(typingctx, x):
 
     def codegen(context, builder, signature, args):
         byte = ir.VectorType(I8, 4 * lanes)
-        even, odd = (builder.bitcast(n, byte) for n in _nibbles(builder, args[0]))
+        nibbles = split(builder, args[0], NIBBLE._numba_type_)
+        even, odd = (builder.bitcast(n, byte) for n in nibbles)
         order = [
             [
                 i + first + row * 4 * lanes
@@ -160,36 +155,15 @@ def join_nibbles(typingctx, low, high):
 
 
 @intrinsic
-def low_nibbles(typingctx, x):
-    """The low nibbles of all bytes, as bytes."""
-    return x(x), lambda context, builder, signature, args: _nibbles(builder, args[0])[0]
+def low_part(typingctx, x, kind):
+    """Of dwords of NIBBLEs the low ones, as bytes; of BYTEs 0 and 2, as 16-bit integers."""
+    return x(x, kind), lambda context, builder, signature, args: split(builder, args[0], kind)[0]
 
 
 @intrinsic
-def high_nibbles(typingctx, x):
-    """The high nibbles of all bytes, as bytes."""
-    return x(x), lambda context, builder, signature, args: _nibbles(builder, args[0])[1]
-
-
-@intrinsic
-def even_bytes(typingctx, x):
-    """Bytes 0 and 2 of dwords as 16-bit integers, unsigned."""
-
-    def codegen(context, builder, signature, args):
-        return builder.and_(args[0], emit.constant(0x00FF00FF, x.lanes))
-
-    return x(x), codegen
-
-
-@intrinsic
-def odd_bytes(typingctx, x):
-    """Bytes 1 and 3 of dwords as 16-bit integers, unsigned."""
-
-    def codegen(context, builder, signature, args):
-        shifted = builder.lshr(args[0], emit.constant(8, x.lanes))
-        return builder.and_(shifted, emit.constant(0x00FF00FF, x.lanes))
-
-    return x(x), codegen
+def high_part(typingctx, x, kind):
+    """The others than `low_part`."""
+    return x(x, kind), lambda context, builder, signature, args: split(builder, args[0], kind)[1]
 
 
 @intrinsic(prefer_literal=True)
