@@ -15,8 +15,8 @@ from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_group
 from halfbyte.cpu.gemm_int_many import multiply_many, multiply_many_groups
 from halfbyte.cpu.gemm_int_operands import REQUEST, Request
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, pack
-from halfbyte.cpu.gemm_int_parts import scratch_layout, unit_of
-from halfbyte.cpu.gemm_int_rows import padded
+from halfbyte.cpu.gemm_int_parts import scratch_layout
+from halfbyte.cpu.gemm_int_rows import SMALL, padded, unit_of
 from halfbyte.cpu.gemm_int_strips import TILE_ROWS
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.launching import Plan, address_of, aligned_bytes, launch
@@ -44,7 +44,7 @@ class Panels(NamedTuple):
     """b (k, n) of a PackedMatrix: units of panels, one below the other."""
 
     codes: Array  # uint8 (panels * units, 256)
-    bits: int
+    bits: int  # 8, SMALL or 4
     signed: bool
 
 
@@ -80,7 +80,7 @@ def plan(
         kernel = multiply_laid_out if laid_out else kernel
     else:
         # A panel, expanded perhaps, takes a quarter of the L2 cache, a block of a less than half.
-        most = max(64, blocking.cache_bytes(2) // 4 // (PANEL_ROW * (2 if bits == 8 else 4)))
+        most = max(64, blocking.cache_bytes(2) // 4 // (PANEL_ROW * (4 if bits == 4 else 2)))
         whole = max(1, padded(span, span, unit) // unit) if grouped else 1
         kc = blocking.split(max(units, 1), max(whole, most // whole * whole), whole)
         part = 2 if readied else 8  # that takes as long as a strip of rows or so
@@ -114,7 +114,7 @@ def _plain_request(
 
 def flip_of(bits: int, signed: bool) -> int:
     """What makes four codes in a dword unsigned, by xor."""
-    return 0 if not signed else BYTE_FLIP if bits == 8 else NIBBLE_FLIP
+    return 0 if not signed else NIBBLE_FLIP if bits == 4 else BYTE_FLIP
 
 
 def expands(bits: int) -> bool:
@@ -179,10 +179,17 @@ def multiply(
     )  # fmt: skip
 
 
+def _is_small(b: Array) -> bool:
+    """Whether products of two codes of b, stored unsigned, with any signed ones fit 16 bits."""
+    lowest, highest = (-64, 64) if b.dtype == np.int8 else (0, 128)
+    return bool(b.size) and lowest <= b.min() and b.max() <= highest
+
+
 def pack_panels(
     b: Array, k: int, n: int, bits: int, nibbles: int, signed: bool, span: int
-) -> Array:
-    """Units of panels of b (k, n), whose array has one axis halved if of 4 bits."""
+) -> tuple[Array, int]:
+    """Units of panels of b (k, n), whose array has one axis halved if of 4 bits; and their bits,
+    which are SMALL where bytes allow it."""
     unit = unit_of(bits)
     count, units = -(-n // PANEL), padded(k, span, unit) // unit
     panels = aligned_bytes((count * units, PANEL_ROW))
@@ -196,7 +203,11 @@ def pack_panels(
                 for p0, p1 in itertools.pairwise(cuts)
             ]
         )
-    return panels
+    if bits == 8 and _is_small(b):
+        bits = SMALL
+        if signed:
+            panels -= 64
+    return panels, bits
 
 
 def _pack_part(b: Array, panels: Array, options: tuple[int, ...], p0: int, p1: int) -> None:
@@ -208,9 +219,8 @@ def prepack(b: Codes, shape: tuple[int, int]) -> Panels:
     """b (k, n) as panels."""
     k, n = shape
     nibbles = ALONG_N if b.bits == 4 else 0
-    return Panels(
-        pack_panels(b.array, k, n, b.bits, nibbles, b.signed, max(k, 1)), b.bits, b.signed
-    )
+    codes, bits = pack_panels(b.array, k, n, b.bits, nibbles, b.signed, max(k, 1))
+    return Panels(codes, bits, b.signed)
 
 
 def unpack(panels: Panels, shape: tuple[int, int]) -> Array:
@@ -232,5 +242,5 @@ def unpack_codes(codes: Array, k: int, n: int, bits: int, signed: bool, span: in
     plain = plain[rows // span * group + rows % span]
     if not signed:
         return plain
-    offset = 128 if bits == 8 else 8
+    offset = {8: 128, SMALL: 64, 4: 8}[bits]
     return (plain.astype(np.int16) - offset).astype(np.int8)

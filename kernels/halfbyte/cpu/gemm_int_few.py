@@ -23,9 +23,9 @@ from halfbyte.cpu.gemm_int_parts import (
     scratch_layout,
     start_columns,
     stored_panel,
-    unit_of,
     units_of,
 )
+from halfbyte.cpu.gemm_int_rows import SMALL, unit_of
 from halfbyte.cpu.gemm_int_strips import Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
@@ -34,6 +34,7 @@ from halfbyte.cpu.simd import (
     BYTE,
     NIBBLE,
     enter_default_rounding,
+    kind_of_small,
     leave_default_rounding,
     multiplies_words,
     prefetch_line,
@@ -76,6 +77,9 @@ def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
         at, c = (a.at + i * a.row + p * a_unit, a.row), Made(c_at + i * ROW_BYTES, ROW_BYTES, 0, 0)
         if bits == 4:
             few_rows(isa, NIBBLE, height, depth, at, b_at, scales, terms, i, c, ahead)
+        elif bits == SMALL:
+            kind = kind_of_small(isa)
+            few_rows(isa, kind, height, depth, at, b_at, scales, terms, i, c, ahead)
         else:
             few_rows(isa, BYTE, height, depth, at, b_at, scales, terms, i, c, ahead)
         ahead = False

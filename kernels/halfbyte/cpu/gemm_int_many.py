@@ -27,15 +27,16 @@ from halfbyte.cpu.gemm_int_parts import (
     stored_panel,
     units_of,
 )
+from halfbyte.cpu.gemm_int_rows import SMALL
 from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Depth, Made, add_strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
     BYTE,
     NIBBLE,
+    SMALL_BYTE,
     enter_default_rounding,
-    kind_of_bytes,
-    kind_of_nibbles,
+    expanded_kind,
     lanes_of,
     leave_default_rounding,
     multiplies_words,
@@ -73,7 +74,7 @@ def expanded(isa, bits, source, units, target):
             for u in range(2 * units - 1, -1, -1):
                 expand(isa, BYTE, target + u * PANEL_ROW, target + 2 * u * PANEL_ROW, 1)
         return target
-    if multiplies_words(isa, 8):
+    if multiplies_words(isa, bits):
         expand(isa, BYTE, source, target, units)
         return target
     return source
@@ -139,10 +140,13 @@ def multiply(isa, x, kc, mc, scales):
                     # The first strip reads the panel from memory.
                     ahead = x.b.packed and strip_index == 0
                     if bits == 4:
-                        kind = kind_of_nibbles(isa)
+                        kind = expanded_kind(isa, NIBBLE)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
+                    elif bits == SMALL:
+                        kind = expanded_kind(isa, SMALL_BYTE)
                         wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
                     else:
-                        kind = kind_of_bytes(isa)
+                        kind = expanded_kind(isa, BYTE)
                         wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
                     if final and not direct:
                         finish(isa, x, s, c_at, ROW_BYTES, TILE_ROWS, n, i0 + i, j, what)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from halfbyte.cpu.compile import inner
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, Operand
-from halfbyte.cpu.gemm_int_rows import padded
+from halfbyte.cpu.gemm_int_rows import padded, unit_of
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.matrices import CACHE_LINE, address, moved
 from halfbyte.cpu.simd import single_from_bits
@@ -14,7 +14,7 @@ from halfbyte.cpu.simd import single_from_bits
 REQUEST = (
     "a_bits", "a_flip",  # what xor adds to four bytes, or to a nibble
     "a_zeros", "a_zeros_step",  # address of int32, 0: none; bytes between rows, 0: one for all
-    "b_bits", "b_flip", "b_nibbles", "packed",
+    "b_bits", "b_flip", "b_nibbles", "packed",  # bits: 8, 4, or SMALL where it is packed
     "b_zeros", "b_zeros_step",  # of plain b
     "panel_zeros",  # of groups: 64 int32 a group and panel, negative; 0: none
     "span",  # k, or how much of it has a scale of its own
@@ -113,7 +113,7 @@ def product_of(request, task, t, a, b, out, scratch):
 
     b_row, b_column = b.strides
     packed = r.packed != 0
-    unit = 4 if r.b_bits == 8 else 8
+    unit = unit_of(r.b_bits)
     panel = padded(k, span, unit) // unit * PANEL_ROW
     first = column // PANEL
     b_at = address(b) + t * r.b_next

@@ -6,14 +6,15 @@
    |             |  unit 1                                   each group of k starts a new unit
    +-------------+
 
-What is stored is unsigned: a code's sign bit is flipped, which adds `offset`. What k or n do not
-fill is anything: there a is zero, and nobody looks at such columns.
+What is stored is unsigned: a code's sign bit is flipped, which adds `offset`; where all codes of a
+PackedMatrix lie in -64 .. 64, 64 is added instead (`SMALL`). What k or n do not fill is anything:
+there a is zero, and nobody looks at such columns.
 """
 
 from typing import NamedTuple
 
 from halfbyte.cpu.compile import i64, i64_1d, inlined, inner, kernel, u8_2d
-from halfbyte.cpu.gemm_int_rows import gather_bytes, padded, unpack_nibbles
+from halfbyte.cpu.gemm_int_rows import gather_bytes, padded, unit_of, unpack_nibbles
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.matrices import address
 from halfbyte.cpu.quantization_rows import lesser
@@ -184,7 +185,7 @@ def pack(isa, b, panels, options, panel0, panel1):
     k, n, bits, nibbles = options[0], options[1], options[2], options[3]
     span = options[5]
     row, column = b.strides
-    units = padded(k, span, 4 if bits == 8 else 8) // (4 if bits == 8 else 8)
+    units = padded(k, span, unit_of(bits)) // unit_of(bits)
     for panel in range(panel0, panel1):
         j = panel * PANEL
         at = address(b) + (j // 2 if nibbles == ALONG_N else j) * column

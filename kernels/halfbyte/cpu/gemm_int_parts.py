@@ -10,7 +10,7 @@ from halfbyte.cpu.compile import inlined, inner, shared
 from halfbyte.cpu.epilogue import scatter_row
 from halfbyte.cpu.gemm_int_operands import SINGLE_OUT
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, Operand, pack_panel
-from halfbyte.cpu.gemm_int_rows import lay_ones, lay_rows, padded, row_bytes
+from halfbyte.cpu.gemm_int_rows import SMALL, lay_ones, lay_rows, padded, row_bytes, unit_of
 from halfbyte.cpu.gemm_int_strips import Made, Terms, strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import finish_layer, layer_columns
@@ -19,6 +19,7 @@ from halfbyte.cpu.simd import (
     BITS,
     BYTE,
     NIBBLE,
+    kind_of_small,
     lanes_of,
     load,
     load_integer,
@@ -53,12 +54,6 @@ class Scratch(NamedTuple):
 
 
 @shared
-def unit_of(bits):
-    """Steps of k in a unit of a panel."""
-    return 4 if bits == 8 else 8
-
-
-@shared
 def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
     """Scratch from an aligned address on, for so many rows of a, rows of sums, units of b's panels
     and KC units of the expanded one."""
@@ -75,7 +70,7 @@ def scratch_layout(memory, rows, k, span, bits, kc, kept, panels):
     layer = kept_at + kept * ROW_BYTES
     panels_at = layer + 2 * ROW_BYTES
     expanded = panels_at + panels * PANEL_ROW
-    place = expanded + kc * (2 if bits == 8 else 4) * PANEL_ROW
+    place = expanded + kc * (4 if bits == 4 else 2) * PANEL_ROW
     return Scratch(
         memory, column_sums, starts, starts + terms, zeros, line, ones, a_rows, kept_at, layer,
         panels_at, expanded, place, place + STAGE_BYTES,
@@ -149,7 +144,7 @@ def lay(isa, x, s, laid, i0, i, rows):
 @inlined
 def offset_of(b):
     """How much more stored codes are than what they stand for."""
-    return 0 if b.flip == 0 else 128 if b.bits == 8 else 8
+    return 0 if b.flip == 0 else 8 if b.bits == 4 else 64 if b.bits == SMALL else 128
 
 
 @inner
@@ -172,15 +167,20 @@ def sum_columns(isa, bits, units, ones, panel, terms, sums):
     # Variables, not literals: another variant of `strip` would take a second to compile.
     zero, columns, first, ahead = np.int64(0), np.int64(PANEL), units >= 0, units < 0
     shape, made = tile_shape(isa, 1, 64), Made(sums, PANEL_ROW, 0, 0)
-    if bits == 8:
-        strip(
-            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, zero,
-            columns, ahead,
-        )  # fmt: skip
-    else:
+    if bits == 4:
         strip(
             isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, made, zero,
             columns, ahead,
+        )  # fmt: skip
+    elif bits == SMALL:
+        strip(
+            isa, shape, kind_of_small(isa), first, units, ones, zero, panel, terms, zero, made,
+            zero, columns, ahead,
+        )  # fmt: skip
+    else:
+        strip(
+            isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, zero, columns,
+            ahead,
         )  # fmt: skip
 
 

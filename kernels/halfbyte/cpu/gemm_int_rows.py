@@ -33,6 +33,14 @@ from halfbyte.cpu.simd import (
     zero_bytes,
 )
 
+SMALL = 7  # the "bits" of bytes of which none, as stored, is above 128
+
+
+@shared
+def unit_of(bits):
+    """Steps of k in a unit of a panel."""
+    return 8 if bits == 4 else 4
+
 
 @shared
 def padded(k, span, unit):

@@ -25,8 +25,7 @@ from halfbyte.cpu.gemm_int import (
 )
 from halfbyte.cpu.gemm_int_operands import CODE_OUT, HALF_OUT, REQUEST, SINGLE_OUT, Request
 from halfbyte.cpu.gemm_int_panels import ALONG_K
-from halfbyte.cpu.gemm_int_parts import unit_of
-from halfbyte.cpu.gemm_int_rows import padded, row_bytes
+from halfbyte.cpu.gemm_int_rows import padded, row_bytes, unit_of
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.launching import Plan, address_of, launch, scratch
 from halfbyte.cpu.linear_rows import quantize_halves, quantize_singles
@@ -76,15 +75,15 @@ class Weights(NamedTuple):
 
 
 def _weights(
-    codes: Array, scale: Array, zeros: Array | None, q: QuantizedTensor, *, packed: bool
-) -> Weights:
-    """Weights, and their Request, which holds their addresses."""
-    stored = 4 if q.bits == 4 else 8
+    codes: Array, stored: int, scale: Array, zeros: Array | None, q: QuantizedTensor, *,
+    packed: bool,
+) -> Weights:  # fmt: skip
+    """Weights whose codes are stored in so many bits, and their Request, which holds addresses."""
     n, k = q.shape
     values: dict[str, Any] = {
         "b_bits": stored,
         "b_flip": flip_of(stored, q.signed),
-        "b_nibbles": 0 if packed or stored == 8 else ALONG_K,
+        "b_nibbles": ALONG_K if stored == 4 and not packed else 0,
         "packed": int(packed),
         "span": max(1, k if q.group_size is None else min(q.group_size, k)),
         "a_bits": 8,
@@ -137,7 +136,7 @@ def _in_place(q: QuantizedTensor) -> Weights:
     else:
         scale = np.ascontiguousarray(scale)
         zeros = None if zeros is None else np.ascontiguousarray(zeros)
-    return _weights(q.values.T, scale, zeros, q, packed=False)
+    return _weights(q.values.T, 4 if q.bits == 4 else 8, scale, zeros, q, packed=False)
 
 
 def prepack(q: QuantizedTensor) -> Weights:
@@ -145,9 +144,9 @@ def prepack(q: QuantizedTensor) -> Weights:
     w = _in_place(q)
     k, n = w.shape
     r = Request(*_request(w).tolist())
-    codes = pack_panels(w.codes, k, n, r.b_bits, r.b_nibbles, w.signed, r.span)
+    codes, stored = pack_panels(w.codes, k, n, r.b_bits, r.b_nibbles, w.signed, r.span)
     zeros = None if w.zeros is None else w.zeros.copy()
-    return _weights(codes, w.scale.copy(), zeros, q, packed=True)
+    return _weights(codes, stored, w.scale.copy(), zeros, q, packed=True)
 
 
 def unpack(w: Weights, shape: tuple[int, int]) -> QuantizedTensor:

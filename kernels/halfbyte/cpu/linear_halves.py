@@ -25,9 +25,8 @@ from halfbyte.cpu.gemm_int_parts import (
     scratch_layout,
     start_columns,
     stored_panel,
-    unit_of,
 )
-from halfbyte.cpu.gemm_int_rows import padded
+from halfbyte.cpu.gemm_int_rows import padded, unit_of
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import CHAINS, SCALED
 from halfbyte.cpu.pack import a_row_bytes, widen_a
@@ -76,7 +75,7 @@ def expand_codes(isa, bits, source, units, zeros, target):
         prefetch_line(source + AHEAD + 128)
         for j in range(0, PANEL_ROW, 4 * lanes):
             x, z, at = load(isa, source + j, BITS), load(isa, zeros + j, SINGLE), target + j
-            if bits == 8:
+            if bits != 4:
                 expand_step(isa, field(x, 0, 8), z, at, 0)
                 expand_step(isa, field(x, 8, 8), z, at, 1)
                 expand_step(isa, field(x, 16, 8), z, at, 2)
@@ -187,7 +186,7 @@ def multiply(isa, x, mc):
                 begin = start
                 if rows <= FEW_ROWS:
                     whole = (end - start) // unit
-                    if bits == 8:
+                    if bits != 4:
                         chain_rows(
                             isa, BYTE, rows, whole, a_rows + 4 * start, a_row, at, zeros, chains
                         )

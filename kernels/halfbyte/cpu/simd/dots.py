@@ -33,12 +33,18 @@ from halfbyte.cpu.simd import emit
 from halfbyte.cpu.simd.tiles import tile_of
 from halfbyte.cpu.simd.types import BITS, F32, I8, I16, I32, I64, KindType, ShapeType, TileType
 
-# Units after which 16-bit sums have to be added to 32-bit ones.
-_PAIR_UNITS = {"i4": 4, "n8": 8, "s8": 1}
+# Units after which 16-bit sums have to be added to 32-bit ones. Those of SMALL_BYTE are at once.
+_PAIR_UNITS = {"i4": 4, "n8": 8}
 
 
 def _in_pairs(isa, kind) -> bool:
     return isa.pairs and kind.element in _PAIR_UNITS
+
+
+def _splits(isa, kind) -> bool:
+    """Whether bytes of b become 16-bit integers in the registers, as a's are then."""
+    of_bytes = isa.vnni or _in_pairs(isa, kind) or kind.element == "s8"
+    return kind.element != "i16" and not of_bytes
 
 
 @intrinsic
@@ -60,27 +66,28 @@ def pair_units(typingctx, isa, kind):
 
 @intrinsic
 def multiplies_words(typingctx, isa, bits):
-    """Whether a has to be 16-bit integers where codes of b have so many bits."""
+    """Whether a has to be 16-bit integers for b of so many bits: 8, or fewer, which pairs hold."""
 
     def codegen(context, builder, signature, args):
         if isa.isa.vnni or not isa.isa.pairs:
             return ir.Constant(ir.IntType(1), not isa.isa.vnni)
-        return builder.icmp_signed("!=", args[1], I64(4))
+        return builder.icmp_signed("==", args[1], I64(8))
 
     return types.boolean(isa, bits), codegen
 
 
 @intrinsic
-def kind_of_bytes(typingctx, isa):
-    """What panels of bytes become for many rows: BYTE or WORD."""
-    kind = KindType("i8" if isa.isa.vnni else "i16")
-    return kind(isa), lambda context, builder, signature, args: context.get_dummy_value()
+def expanded_kind(typingctx, isa, kind):
+    """What panels of BYTE, NIBBLE or SMALL_BYTE become for many rows."""
+    of_pairs = {"i4": "n8", "s8": "s8"} if isa.isa.pairs else {}
+    result = KindType(of_pairs.get(kind.element, "i8" if isa.isa.vnni else "i16"))
+    return result(isa, kind), lambda context, builder, signature, args: context.get_dummy_value()
 
 
 @intrinsic
-def kind_of_nibbles(typingctx, isa):
-    """What panels of nibbles become for many rows: NIBBLE_BYTE, or what bytes become."""
-    kind = KindType("n8" if isa.isa.pairs else "i8" if isa.isa.vnni else "i16")
+def kind_of_small(typingctx, isa):
+    """What bytes of up to 128 are to an Isa: SMALL_BYTE, or BYTE like others."""
+    kind = KindType("s8" if isa.isa.pairs else "i8")
     return kind(isa), lambda context, builder, signature, args: context.get_dummy_value()
 
 
@@ -88,8 +95,8 @@ def kind_of_nibbles(typingctx, isa):
 def a_bytes(typingctx, isa, kind):
     """Bytes of a row of a that belong to a unit of b: a constant."""
     steps = {"i4": 2}.get(kind.element, 1)
-    if kind.element != "i16" and not isa.isa.vnni and not _in_pairs(isa.isa, kind):
-        steps *= 2  # a is 16-bit integers
+    if _splits(isa.isa, kind):
+        steps *= 2
     return types.int64(isa, kind), emit.known(4 * steps)
 
 
@@ -108,9 +115,8 @@ def split(builder, x, kind):
 
 def _steps(builder, isa, kind, x):
     """What a loaded unit of b means, one vector of operands for each dword of a."""
-    wide = kind.element != "i16" and not isa.vnni and not _in_pairs(isa, kind)
     steps = split(builder, x, kind) if kind.element == "i4" else (x,)
-    if wide:
+    if _splits(isa, kind):
         byte = KindType("i8")
         steps = [half for step in steps for half in split(builder, step, byte)]
     return steps
@@ -173,6 +179,11 @@ def tile_dot(typingctx, isa, tile, a, a_row, b, kind):
                     if typ.element == "i16":
                         pairs = _multiply_bytes_to_pairs(builder, column[step], row)
                         after = builder.add(before, pairs)
+                    elif kind.element == "s8":
+                        pairs = _multiply_bytes_to_pairs(builder, column[step], row)
+                        ones = emit.constant(0x00010001, typ.lanes)
+                        sums = multiply_words(builder, builder.bitcast(pairs, ones.type), ones)
+                        after = builder.add(before, sums)
                     elif target.vnni:
                         after = _multiply_bytes(builder, before, column[step], row)
                     else:
