@@ -19,6 +19,9 @@ from typing import Any
 from bench import machine, rows
 
 SETTLED = 0.1  # of one core: below this, the threads of the last sample have gone to sleep
+TICKS = (
+    0.025  # seconds: Linux counts the time of threads on other cores at their ticks, 10 ms apart
+)
 
 
 class Runner:
@@ -123,9 +126,9 @@ def _calls_within(budget: float, calls: Iterator[Callable[[], Any]]) -> int:
 
 def _settle() -> None:
     """Wait until this process is idle: BLAS and OpenMP threads spin for a while after a call."""
-    for _ in range(100):
+    for _ in range(40):
         wall, used = time.perf_counter(), time.process_time()
-        time.sleep(0.002)
+        time.sleep(TICKS)
         if time.process_time() - used < SETTLED * (time.perf_counter() - wall):
             return
 

@@ -2,6 +2,7 @@
 """FP16, INT8 and INT4 kernels for NumPy arrays with the same bits everywhere."""
 
 from halfbyte import formats
+from halfbyte.amp import SGD, Adam, AdamW, GradScaler, clip_grad_norm, unscale
 from halfbyte.calibration import HistogramObserver, MinMaxObserver, MovingAverageObserver
 from halfbyte.casts import to_f16, to_f32
 from halfbyte.fake_quantization import fake_quantize, fake_quantize_backward
@@ -17,12 +18,17 @@ from halfbyte.tensors import Int4Array, PackedMatrix, QuantizedTensor
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "GradScaler",
     "HistogramObserver",
     "Int4Array",
     "MinMaxObserver",
     "MovingAverageObserver",
     "PackedMatrix",
     "QuantizedTensor",
+    "clip_grad_norm",
     "dequantize",
     "fake_quantize",
     "fake_quantize_backward",
@@ -37,5 +43,6 @@ __all__ = [
     "set_num_threads",
     "to_f16",
     "to_f32",
+    "unscale",
     "warm_up",
 ]

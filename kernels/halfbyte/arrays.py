@@ -148,18 +148,19 @@ def check_out(
         raise ValueError(msg)
     for name, x in inputs:
         if np.may_share_memory(out, x):
-            if name in itself and _same_array(out, x):
+            if name in itself and same_array(out, x):
                 continue
-            if _share_memory(out, x):
+            if share_memory(out, x):
                 msg = f"{function}: out overlaps {name}; need memory of its own"
                 msg += f", or {name} itself" if name in itself else ""
                 raise ValueError(msg)
-    if _overlaps_itself(out):
+    if overlaps_itself(out):
         msg = f"{function}: out has strides {out.strides} for shape {out.shape}, which overlap"
         raise ValueError(msg + "; need distinct elements")
 
 
-def _same_array(x: Array, y: Array) -> bool:
+def same_array(x: Array, y: Array) -> bool:
+    """Whether x and y have the same address, shape, strides and dtype."""
     return (
         x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
         and x.shape == y.shape
@@ -168,14 +169,15 @@ def _same_array(x: Array, y: Array) -> bool:
     )
 
 
-def _share_memory(x: Array, y: Array) -> bool:
+def share_memory(x: Array, y: Array) -> bool:
+    """Whether x and y share a byte, or that takes too long to find out."""
     try:
         return bool(np.shares_memory(x, y, max_work=100_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:  # refuse what cannot be decided in a millisecond
         return True
 
 
-def _overlaps_itself(x: Array) -> bool:
+def overlaps_itself(x: Array) -> bool:
     """Whether two elements of x share a byte."""
     if x.size < 2 or x.flags.forc:
         return False

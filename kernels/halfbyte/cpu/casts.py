@@ -11,6 +11,7 @@ import numpy as np
 
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu import casts_kernel as kernels
+from halfbyte.cpu.dimensions import merge_dimensions
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
@@ -53,22 +54,3 @@ def convert(x: Array, out: Array) -> None:
 def _run(owners: tuple[Array, ...], kernel: Kernel, *arguments: object) -> None:
     """Call the kernel; the owners of the memory it gets by address live as long as the task."""
     kernel(*arguments)
-
-
-def merge_dimensions(
-    shape: tuple[int, ...], x_strides: tuple[int, ...], out_strides: tuple[int, ...]
-) -> tuple[list[int], list[int], list[int]]:
-    """The same elements in the fewest dimensions, at least one, widest strides of out first."""
-    dimensions = sorted(
-        (d for d in zip(shape, x_strides, out_strides, strict=True) if d[0] != 1),
-        key=lambda d: -abs(d[2]),
-    )
-    merged: list[tuple[int, int, int]] = []
-    for size, xs, os in dimensions:
-        if merged and merged[-1][1] == xs * size and merged[-1][2] == os * size:
-            merged[-1] = (merged[-1][0] * size, xs, os)
-        else:
-            merged.append((size, xs, os))
-    if not merged:
-        merged = [(1, 0, 0)]
-    return tuple(map(list, zip(*merged, strict=True)))  # type: ignore[return-value]

@@ -2,6 +2,8 @@
 """Every kernel of the CPU backend, for those who would rather wait at a time of their choice."""
 
 from halfbyte.cpu import (
+    amp_gradients,
+    amp_steps,
     casts_kernel,
     gemm_f16,
     gemm_int,
@@ -18,6 +20,8 @@ from halfbyte.cpu import (
 from halfbyte.cpu.compile import Kernel
 
 MODULES = (
+    amp_gradients,
+    amp_steps,
     casts_kernel,
     gemm_f16,
     gemm_int,

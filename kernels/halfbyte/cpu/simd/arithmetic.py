@@ -169,6 +169,16 @@ def magnitude(typingctx, x):
 
 
 @intrinsic
+def root(typingctx, x):
+    """The square root, correctly rounded."""
+
+    def codegen(context, builder, signature, args):
+        return emit.root(builder, *args)
+
+    return x(x), codegen
+
+
+@intrinsic
 def power_of_two(typingctx, x):
     """2^x for integral FP32 x in [-126, 127], by its exponent bits."""
     vector, lanes = x.ir, x.lanes

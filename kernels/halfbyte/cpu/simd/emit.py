@@ -261,6 +261,10 @@ def fold(builder, combine, x):
     return builder.extract_element(x, I32(0))
 
 
+def root(builder, x):
+    return call(builder, f"llvm.sqrt.{_suffix(x.type)}", x.type, x)
+
+
 def multiply_add(builder, isa, x, y, z):
     """x * y + z, where the product is exact (rule 1): with or without FMA the same value."""
     if isa.fma:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adam, with weight decay on the gradient or apart from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from halfbyte.amp.hyperparameters import Hyperparameter, checked_betas
+from halfbyte.amp.numbers import checked_not_negative
+from halfbyte.amp.optimizer import Optimizer
+from halfbyte.arrays import F32
+
+if TYPE_CHECKING:
+    from halfbyte.amp.gradients import Gradients
+
+_BETAS = (0.9, 0.999)
+_EPS = 1e-8
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), on FP32 masters; weight decay is added to the gradient.
+
+    ``g += weight_decay p; m = b1 m + (1 - b1) g; v = b2 v + ((1 - b2) g) g;
+    p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)``, each operation rounded to float32.
+
+    Parameters
+    ----------
+    params : list or tuple of float16 or float32 arrays
+        Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
+        the steps are made on, and becomes its rounding.
+    lr : float
+        Learning rate, finite and at least 0, as are weight_decay and eps.
+    betas : (float, float)
+        Decay rates of the moments, from 0 to below 1.
+    eps : float
+        Added to the root of the second moment.
+    weight_decay : float
+
+    Attributes
+    ----------
+    grads : list
+        The caller's: float16 or float32 arrays of the parameters' shapes, or None where a
+        parameter has no gradient and stays.
+    params, master : tuple of arrays
+    lr, betas, eps, weight_decay
+        May be set between steps.
+
+    Raises
+    ------
+    TypeError
+        Another kind of argument, or another dtype.
+    ValueError
+        No parameters, parameters that are read-only or share memory, a number out of range.
+
+    Examples
+    --------
+    >>> optimizer = AdamW([w], lr=1e-3)
+    >>> optimizer.grads = [dw]
+    >>> optimizer.step()
+    """
+
+    _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "betas", "eps", "weight_decay")
+    _DECOUPLED = False
+
+    betas = Hyperparameter(checked_betas, "Decay rates of the first and the second moment.")
+    eps = Hyperparameter(checked_not_negative, "Added to the root of the second moment.")
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = _BETAS,
+        eps: float = _EPS, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _fresh(self, told: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **super()._fresh(told),
+            "exp_avg": [np.zeros_like(p, F32) for p in self._views],
+            "exp_avg_sq": [np.zeros_like(p, F32) for p in self._views],
+            # The powers of the betas, by products in FP64.
+            "beta_products": np.ones((len(self._views), 2)),
+        }
+
+    def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
+        from halfbyte.cpu import amp as cpu
+
+        keys = gradients.keys
+        products = self._state["beta_products"]
+        products[keys] *= self.betas
+        coefficients = np.zeros((len(products), cpu.COEFFICIENTS), F32)
+        coefficients[keys] = self._coefficients(products[keys], inverse)
+        decaying = self.weight_decay != 0 and not self._DECOUPLED
+        for size, table in self._tables(gradients, "exp_avg", "exp_avg_sq"):
+            cpu.adam(table, (self._views, gradients), size, coefficients, decaying=decaying)
+
+    def _coefficients(self, products: Any, inverse: np.float32) -> Any:
+        """Make a row for each gradient, in the order in which the kernel names its places."""
+        (beta1, beta2), rest = self.betas, 1 - products
+        keep = 1 - self.lr * self.weight_decay if self._DECOUPLED else 1.0
+        same = (inverse, keep, self.weight_decay, beta1, 1 - beta1, beta2, 1 - beta2)
+        rows = np.empty((len(products), 10))
+        rows[:, :7] = same
+        rows[:, 7] = self.lr / rest[:, 0]
+        rows[:, 8] = np.sqrt(rest[:, 1])
+        rows[:, 9] = self.eps
+        return rows
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019).
+
+    ``p *= 1 - lr weight_decay`` instead of ``g += weight_decay p``. All else is as in `Adam`.
+    """
+
+    _DECOUPLED = True
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = _BETAS,
+        eps: float = _EPS, weight_decay: float = 1e-2,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizers that are not halfbyte's: where their gradients are, and unscaling these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from halfbyte.amp.gradients import MASTER_WEIGHTS, collected, inverse_of, multiply
+from halfbyte.arrays import F16, kind_of
+
+
+def check_step(function: str, optimizer: Any) -> None:
+    """Raise TypeError unless this has a method `step`."""
+    if not callable(getattr(optimizer, "step", None)):
+        msg = f"{function}: optimizer is a {kind_of(optimizer)}; need an object with step()"
+        raise TypeError(msg)
+
+
+def unscale(function: str, optimizer: Any, scale: float) -> bool:
+    """Divide an optimizer's gradients by the scale in place. Returns whether all are finite."""
+    inverse = inverse_of(function, "scale", scale)
+    gradients = collected(function, "grads", _gradients(function, optimizer))
+    for i, g in enumerate(gradients.arrays):
+        if g.dtype == F16:
+            msg = f"{function}: {gradients.label(i)} is float16; need float32: {MASTER_WEIGHTS}"
+            raise TypeError(msg)
+    gradients.check_written(function)
+    return multiply(gradients.arrays, gradients.arrays, inverse)
+
+
+def _gradients(function: str, optimizer: Any) -> Any:
+    grads = getattr(optimizer, "grads", None)
+    if isinstance(grads, (list, tuple, dict)):
+        return grads
+    groups = getattr(optimizer, "param_groups", None)
+    if isinstance(groups, (list, tuple)):
+        return [p.grad for group in groups for p in group["params"]]
+    msg = f"{function}: optimizer is a {kind_of(optimizer)}; need grads or param_groups"
+    raise TypeError(msg)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that loss scaling and optimizers are told, checked."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+import numpy as np
+
+from halfbyte.arrays import kind_of, single_bits
+
+
+def checked_number(function: str, name: str, x: Any) -> float:
+    """Return a real number, or an array of shape () that holds one, as a float."""
+    if getattr(x, "shape", None) == () and hasattr(x, "item"):
+        x = x.item()
+    if isinstance(x, bool) or not isinstance(x, numbers.Real):
+        msg = f"{function}: {name} is a {kind_of(x)}; need a real number"
+        raise TypeError(msg)
+    try:
+        return float(x)
+    except OverflowError:
+        return math.inf if operator.gt(x, 0) else -math.inf
+
+
+def checked_not_negative(function: str, name: str, x: Any) -> float:
+    """Return a finite number >= 0 as a float."""
+    value = checked_number(function, name, x)
+    if not 0 <= value < math.inf:
+        msg = f"{function}: {name} is {x}; need a finite number >= 0"
+        raise ValueError(msg)
+    return value
+
+
+def checked_scale(function: str, name: str, x: Any) -> float:
+    """Return a loss scale: positive and finite, rounded to float32."""
+    value = checked_number(function, name, x)
+    single = rounded(value)
+    if not 0 < single < math.inf:
+        msg = f"{function}: {name} is {x}; need a positive, finite number in float32's range"
+        raise ValueError(msg)
+    return single
+
+
+def checked_integer(function: str, name: str, x: Any, least: int) -> int:
+    """Return an integer from `least` on."""
+    try:
+        value = operator.index(x) if not isinstance(x, (bool, np.bool_)) else None
+    except TypeError:
+        value = None
+    if value is None:
+        msg = f"{function}: {name} is a {kind_of(x)}; need an integer"
+        raise TypeError(msg)
+    if value < least:
+        msg = f"{function}: {name} is {value}; need an integer >= {least}"
+        raise ValueError(msg)
+    return value
+
+
+def checked_bool(function: str, name: str, x: Any) -> bool:
+    """Return True or False."""
+    if not isinstance(x, (bool, np.bool_)):
+        msg = f"{function}: {name} is a {kind_of(x)}; need True or False"
+        raise TypeError(msg)
+    return bool(x)
+
+
+def rounded(x: float) -> float:
+    """Return x rounded once to float32."""
+    return float(np.array([single_bits(x)], np.uint32).view(np.float32)[0])

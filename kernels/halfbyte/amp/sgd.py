@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from halfbyte.amp.hyperparameters import Hyperparameter
+from halfbyte.amp.numbers import checked_bool, checked_not_negative
+from halfbyte.amp.optimizer import Optimizer
+from halfbyte.arrays import F32
+
+if TYPE_CHECKING:
+    from halfbyte.amp.gradients import Gradients
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, on FP32 masters.
+
+    ``g += weight_decay p; buf = momentum buf + g; p -= lr buf``, or with nesterov
+    ``p -= lr (g + momentum buf)``, each operation rounded to float32. Without momentum, buf is g.
+
+    Parameters
+    ----------
+    params : list or tuple of float16 or float32 arrays
+        Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
+        the steps are made on, and becomes its rounding.
+    lr : float
+        Learning rate, finite and at least 0, as are momentum and weight_decay.
+    momentum : float
+    nesterov : bool
+        Needs momentum.
+    weight_decay : float
+
+    Attributes
+    ----------
+    grads : list
+        The caller's: float16 or float32 arrays of the parameters' shapes, or None where a
+        parameter has no gradient and stays.
+    params, master : tuple of arrays
+    lr, momentum, nesterov, weight_decay
+        May be set between steps. Momentum that was 0 starts anew.
+
+    Raises
+    ------
+    TypeError
+        Another kind of argument, or another dtype.
+    ValueError
+        No parameters, parameters that are read-only or share memory, a number out of range,
+        nesterov without momentum.
+    """
+
+    _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "momentum", "nesterov", "weight_decay")
+
+    momentum = Hyperparameter(checked_not_negative, "Momentum; 0 for none.")
+    nesterov = Hyperparameter(checked_bool, "Whether to look ahead along the momentum.")
+
+    def __init__(
+        self, params: Any, lr: float, momentum: float = 0.0, nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+        )
+
+    def _checked(self, function: str, told: dict[str, Any]) -> dict[str, Any]:
+        told = super()._checked(function, told)
+        if told["nesterov"] and not told["momentum"]:
+            msg = f"{function}: nesterov is True and momentum is 0; need momentum"
+            raise ValueError(msg)
+        return told
+
+    def _fresh(self, told: dict[str, Any]) -> dict[str, Any]:
+        # -0: the first sum is the gradient, whatever its sign.
+        buffers = [np.full_like(p, -0.0, F32) if told["momentum"] else None for p in self._views]
+        return {**super()._fresh(told), "momentum_buffer": buffers}
+
+    def _settle(self) -> None:
+        if bool(self.momentum) != (self._state["momentum_buffer"][0] is not None):
+            self._state["momentum_buffer"] = self._fresh(self._told)["momentum_buffer"]
+            self._rows = None
+
+    def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
+        from halfbyte.cpu import amp as cpu
+
+        self._settle()
+        coefficients = np.zeros((len(self._views), cpu.COEFFICIENTS), F32)
+        coefficients[:, :5] = (inverse, 1, self.weight_decay, self.momentum, self.lr)
+        for size, table in self._tables(gradients, "momentum_buffer"):
+            cpu.sgd(
+                table, (self._views, gradients), size, coefficients,
+                decaying=self.weight_decay != 0, nesterov=self.nesterov,
+            )  # fmt: skip
