@@ -62,6 +62,7 @@ class Adam(Optimizer):
     """
 
     _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "betas", "eps", "weight_decay")
+    _STEPPED: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
     _DECOUPLED = False
 
     betas = Hyperparameter(checked_betas, "Decay rates of the first and the second moment.")
@@ -91,7 +92,7 @@ class Adam(Optimizer):
         coefficients = np.zeros((len(products), cpu.COEFFICIENTS), F32)
         coefficients[keys] = self._coefficients(products[keys], inverse)
         decaying = self.weight_decay != 0 and not self._DECOUPLED
-        for size, table in self._tables(gradients, "exp_avg", "exp_avg_sq"):
+        for size, table in self._tables(gradients):
             cpu.adam(table, (self._views, gradients), size, coefficients, decaying=decaying)
 
     def _coefficients(self, products: Any, inverse: np.float32) -> Any:

@@ -20,12 +20,12 @@ def unscale(function: str, optimizer: Any, scale: float) -> bool:
     """Divide an optimizer's gradients by the scale in place. Returns whether all are finite."""
     inverse = inverse_of(function, "scale", scale)
     gradients = collected(function, "grads", _gradients(function, optimizer))
-    for i, g in enumerate(gradients.arrays):
+    for i, g in enumerate(gradients.batch.arrays):
         if g.dtype == F16:
             msg = f"{function}: {gradients.label(i)} is float16; need float32: {MASTER_WEIGHTS}"
             raise TypeError(msg)
     gradients.check_written(function)
-    return multiply(gradients.arrays, gradients.arrays, inverse)
+    return multiply(gradients.batch, gradients.batch, inverse)
 
 
 def _gradients(function: str, optimizer: Any) -> Any:

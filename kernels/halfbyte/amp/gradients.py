@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from halfbyte.amp.numbers import checked_number, checked_scale
-from halfbyte.arrays import F16, F32, Array, as_numpy, is_numpy, kind_of, require_dtype
-from halfbyte.overlaps import check_disjoint
+from halfbyte.arrays import F16, F32, as_numpy, is_numpy, kind_of, require_dtype
+from halfbyte.batch import Batch, check_disjoint
 from halfbyte.tensors import library
 
 MASTER_WEIGHTS = (
@@ -24,7 +24,7 @@ class Gradients(NamedTuple):
 
     name: str
     keys: list[Any]
-    arrays: list[Array]
+    batch: Batch
     library: Any
 
     def label(self, i: int) -> str:
@@ -33,11 +33,11 @@ class Gradients(NamedTuple):
 
     def check_written(self, function: str) -> None:
         """Raise ValueError unless these can be written, each without another one changing."""
-        for i, x in enumerate(self.arrays):
+        for i, x in enumerate(self.batch.arrays):
             if not x.flags.writeable:
                 msg = f"{function}: {self.label(i)} is read-only; need a writeable array"
                 raise ValueError(msg)
-        check_disjoint(function, self.arrays, self.label)
+        check_disjoint(function, self.batch, self.label)
 
 
 def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
@@ -72,7 +72,7 @@ def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
     gradients = collected(name, "grads", grads)
     inverse = inverse_of(name, "scale", scale)
     targets = _in_place(name, gradients) if out is None else _results(name, gradients, grads, out)
-    found = not multiply(gradients.arrays, targets, inverse)
+    found = not multiply(gradients.batch, targets, inverse)
     return library.of(gradients.library, np.array(found))
 
 
@@ -116,10 +116,10 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
     scale = checked_scale(name, "scale", scale)
     inverse_of(name, "scale", scale)
     gradients.check_written(name)
-    norm = _norm(gradients.arrays) / scale
+    norm = _norm(gradients.batch) / scale
     factor = np.float32(min(1.0, largest / (norm + 1e-6))) if math.isfinite(norm) else 1.0
     if factor != 1:
-        multiply(gradients.arrays, gradients.arrays, np.float32(factor))
+        multiply(gradients.batch, gradients.batch, np.float32(factor))
     return library.of(gradients.library, np.array(norm, np.float64))
 
 
@@ -149,7 +149,7 @@ def collected(function: str, name: str, arrays: Any) -> Gradients:
                 msg = f"{function}: {first} and {name}[{key!r}] is a {kind_of(x)}; "
                 raise TypeError(msg + "need arrays of one library")
         found = [x for x, _ in seen]
-    gradients = Gradients(name, keys, found, home)
+    gradients = Gradients(name, keys, Batch(found), home)
     for i, x in enumerate(found):
         if x.dtype != F32 and x.dtype != F16:
             require_dtype(function, gradients.label(i), x, (F32, F16))
@@ -167,29 +167,29 @@ def inverse_of(function: str, name: str, scale: Any) -> np.float32:
     return inverse
 
 
-def multiply(sources: list[Array], targets: list[Array], factor: np.float32) -> bool:
+def multiply(sources: Batch, targets: Batch, factor: np.float32) -> bool:
     """Write sources * factor to targets. Returns whether all results are finite."""
     from halfbyte.cpu import amp as cpu
 
     return cpu.multiply(sources, targets, factor)
 
 
-def _norm(arrays: list[Array]) -> float:
+def _norm(batch: Batch) -> float:
     from halfbyte.cpu import amp as cpu
 
-    return math.sqrt(cpu.sum_of_squares(arrays))
+    return math.sqrt(cpu.sum_of_squares(batch))
 
 
-def _in_place(function: str, gradients: Gradients) -> list[Array]:
-    for i, x in enumerate(gradients.arrays):
+def _in_place(function: str, gradients: Gradients) -> Batch:
+    for i, x in enumerate(gradients.batch.arrays):
         if x.dtype != F32:
             msg = f"{function}: {gradients.label(i)} is float16; need out, float32 arrays: "
             raise TypeError(msg + MASTER_WEIGHTS)
     gradients.check_written(function)
-    return gradients.arrays
+    return gradients.batch
 
 
-def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> list[Array]:
+def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> Batch:
     """Return the arrays of `out` that belong to the gradients."""
     chosen = _matching(function, gradients, grads, out)
     for key, x in chosen.items():
@@ -197,10 +197,10 @@ def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> list[
             msg = f"{function}: out[{key!r}] is None; need a float32 array"
             raise TypeError(msg)
     results = collected(function, "out", chosen)
-    if results.arrays and results.library is not gradients.library:
+    if len(results.batch) and results.library is not gradients.library:
         msg = f"{function}: {results.label(0)} is no array of the gradients' library; need one"
         raise TypeError(msg)
-    for i, (x, g) in enumerate(zip(results.arrays, gradients.arrays, strict=True)):
+    for i, (x, g) in enumerate(zip(results.batch.arrays, gradients.batch.arrays, strict=True)):
         if x.dtype != F32:
             require_dtype(function, results.label(i), x, (F32,))
         if x.shape != g.shape:
@@ -210,9 +210,9 @@ def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> list[
             msg = f"{function}: {results.label(i)} is read-only; need a writeable array"
             raise ValueError(msg)
     check_disjoint(
-        function, results.arrays, results.label, gradients.arrays, gradients.label, itself=True
+        function, results.batch, results.label, gradients.batch, gradients.label, itself=True
     )
-    return results.arrays
+    return results.batch
 
 
 def _matching(function: str, gradients: Gradients, grads: Any, out: Any) -> dict[Any, Any]:

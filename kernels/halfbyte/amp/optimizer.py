@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,24 @@ from halfbyte.amp.hyperparameters import Hyperparameter
 from halfbyte.amp.numbers import checked_not_negative
 from halfbyte.amp.states import check_keys, copied, fill
 from halfbyte.arrays import F16, F32, Array, kind_of
+from halfbyte.batch import Batch, check_disjoint
 from halfbyte.casts import to_f16, to_f32
-from halfbyte.overlaps import check_disjoint
 from halfbyte.tensors import library
 
 if TYPE_CHECKING:
     pass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from halfbyte.cpu.amp import StepRows
+
+
+class _Places(NamedTuple):
+    """The arrays that a step writes, as far as callers see them, and their table."""
+
+    written: Batch
+    rows: StepRows
 
 
 class Optimizer:
@@ -28,6 +40,7 @@ class Optimizer:
     """
 
     _HYPERPARAMETERS: ClassVar[tuple[str, ...]]
+    _STEPPED: ClassVar[tuple[str, ...]]  # names of the state's arrays that kernels update
 
     lr = Hyperparameter(checked_not_negative, "Learning rate.")
     weight_decay = Hyperparameter(checked_not_negative, "Weight decay; 0 for none.")
@@ -40,7 +53,7 @@ class Optimizer:
         for p, master in zip(self._views, self._state["master"], strict=True):
             if master is not None:
                 to_f32(p, out=master)
-        self._rows: Any = None
+        self._found: _Places | None = None
         self.grads: Any = [None] * len(self._params)
 
     @property
@@ -117,7 +130,7 @@ class Optimizer:
             check_keys(function, label, entry, set(fresh))
             for name, arrays in fresh.items():
                 fill(function, f"{label}[{name!r}]", arrays[i], entry[name])
-        self._told, self._state, self._rows = told, fresh, None
+        self._told, self._state, self._found = told, fresh, None
         for p, master in zip(self._views, fresh["master"], strict=True):
             if master is not None:
                 to_f16(master, out=p)
@@ -127,29 +140,26 @@ class Optimizer:
         return f"{type(self).__name__}({len(self._params)} parameters, {told})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: x for key, x in vars(self).items() if key not in ("_views", "_rows")}
+        return {key: x for key, x in vars(self).items() if key not in ("_views", "_found")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._views, self._rows = [library.view(p) for p in self._params], None
+        self._views, self._found = [library.view(p) for p in self._params], None
 
     # ---- For GradScaler ------------------------------------------------------------------------
     def _unscale(self, function: str, scale: float) -> bool:
         """Make the gradients float32 and unscaled. Returns whether all are finite."""
         inverse = inverse_of(function, "scale", scale)
         found = self._gradients(function)
-        singles = [i for i, g in enumerate(found.arrays) if g.dtype == F32]
-        in_place = Gradients(
-            found.name,
-            [found.keys[i] for i in singles],
-            [found.arrays[i] for i in singles],
-            found.library,
-        )
-        in_place.check_written(function)
-        results = [g if g.dtype == F32 else np.empty_like(g, F32) for g in found.arrays]
-        finite = multiply(found.arrays, results, inverse)
+        arrays = found.batch.arrays
+        singles = [i for i, g in enumerate(arrays) if g.dtype == F32]
+        in_place = Batch([arrays[i] for i in singles])
+        keys = [found.keys[i] for i in singles]
+        Gradients(found.name, keys, in_place, found.library).check_written(function)
+        results = [g if g.dtype == F32 else np.empty_like(g, F32) for g in arrays]
+        finite = multiply(found.batch, Batch(results), inverse)
         grads = list(self.grads)
-        for key, g, result in zip(found.keys, found.arrays, results, strict=True):
+        for key, g, result in zip(found.keys, arrays, results, strict=True):
             if result is not g:
                 grads[key] = library.of(found.library, result)
         self.grads = grads
@@ -161,7 +171,7 @@ class Optimizer:
 
         inverse = inverse_of(function, "scale", scale)
         found = self._gradients(function)
-        finite = cpu.all_finite(found.arrays, inverse)
+        finite = cpu.all_finite(found.batch, inverse)
         if finite:
             self._apply(found, inverse)
         return finite
@@ -187,22 +197,11 @@ class Optimizer:
         checks = {name: getattr(type(self), name).check for name in self._HYPERPARAMETERS}
         return {name: check(function, name, told[name]) for name, check in checks.items()}
 
-    def _tables(self, gradients: Gradients, *states: str) -> Any:
+    def _tables(self, gradients: Gradients) -> Iterator[tuple[int, Array]]:
         """For float16 and for float32 gradients: the bytes of one, rows of all operands."""
-        from halfbyte.cpu import amp as cpu
-
-        if self._rows is None:
-            own = self._state["master"]
-            pairs = list(zip(self._views, own, strict=True))
-            copies = [None if x is None else p for p, x in pairs]
-            masters = [p if x is None else x for p, x in pairs]
-            self._rows = cpu.StepRows(copies, masters, *(self._state[name] for name in states))
-        for dtype in (F16, F32):
-            chosen = [i for i, g in enumerate(gradients.arrays) if g.dtype == dtype]
-            if chosen:
-                keys = [gradients.keys[i] for i in chosen]
-                arrays = [gradients.arrays[i] for i in chosen]
-                yield dtype.itemsize, self._rows.table(keys, arrays)
+        keys = np.array(gradients.keys, np.int64)
+        for size, numbers, some in gradients.batch.by_itemsize():
+            yield size, self._places.rows.table(keys[numbers], some)
 
     # ---- Arrays --------------------------------------------------------------------------------
     @property
@@ -218,21 +217,36 @@ class Optimizer:
             msg = f"{function}: grads has {len(self.grads)} entries; need {len(self._params)}, "
             raise ValueError(msg + "one for each parameter")
         found = collected(function, "grads", self.grads)
-        if found.arrays and found.library is not self._library:
+        if len(found.batch) and found.library is not self._library:
             msg = f"{function}: {found.label(0)} is no array of the parameters' library; need one"
             raise TypeError(msg)
-        for i, (key, g) in enumerate(zip(found.keys, found.arrays, strict=True)):
+        for i, (key, g) in enumerate(zip(found.keys, found.batch.arrays, strict=True)):
             if g.shape != self._views[key].shape:
                 msg = f"{function}: {found.label(i)} has shape {g.shape}; "
                 raise ValueError(msg + f"need {self._views[key].shape}, that of params[{key}]")
-        written = [
-            *((f"params[{i}]", p) for i, p in enumerate(self._views)),
-            *((f"master[{i}]", x) for i, x in enumerate(self._state["master"]) if x is not None),
-        ]
-        check_disjoint(
-            function, [x for _, x in written], lambda i: written[i][0], found.arrays, found.label
-        )
+        check_disjoint(function, self._places.written, self._name_of, found.batch, found.label)
         return found
+
+    def _name_of(self, i: int) -> str:
+        """Name what a step writes: parameters, then masters."""
+        with_master = [j for j, x in enumerate(self._state["master"]) if x is not None]
+        count = len(self._views)
+        return f"params[{i}]" if i < count else f"master[{with_master[i - count]}]"
+
+    @property
+    def _places(self) -> _Places:
+        """Where all is that a step writes, found out once."""
+        if self._found is None:
+            from halfbyte.cpu import amp as cpu
+
+            own = self._state["master"]
+            pairs = list(zip(self._views, own, strict=True))
+            copies = [None if x is None else p for p, x in pairs]
+            masters = [p if x is None else x for p, x in pairs]
+            rows = cpu.StepRows(copies, masters, *(self._state[name] for name in self._STEPPED))
+            written = Batch([*self._views, *(x for x in own if x is not None)])
+            self._found = _Places(written, rows)
+        return self._found
 
 
 def _parameters(name: str, params: Any) -> tuple[tuple[Any, ...], list[Array]]:
@@ -248,4 +262,4 @@ def _parameters(name: str, params: Any) -> tuple[tuple[Any, ...], list[Array]]:
         raise TypeError(msg)
     seen = collected(name, "params", params)
     seen.check_written(name)
-    return tuple(params), seen.arrays
+    return tuple(params), list(seen.batch.arrays)

@@ -53,6 +53,7 @@ class SGD(Optimizer):
     """
 
     _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "momentum", "nesterov", "weight_decay")
+    _STEPPED: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 
     momentum = Hyperparameter(checked_not_negative, "Momentum; 0 for none.")
     nesterov = Hyperparameter(checked_bool, "Whether to look ahead along the momentum.")
@@ -80,7 +81,7 @@ class SGD(Optimizer):
     def _settle(self) -> None:
         if bool(self.momentum) != (self._state["momentum_buffer"][0] is not None):
             self._state["momentum_buffer"] = self._fresh(self._told)["momentum_buffer"]
-            self._rows = None
+            self._found = None
 
     def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
         from halfbyte.cpu import amp as cpu
@@ -88,7 +89,7 @@ class SGD(Optimizer):
         self._settle()
         coefficients = np.zeros((len(self._views), cpu.COEFFICIENTS), F32)
         coefficients[:, :5] = (inverse, 1, self.weight_decay, self.momentum, self.lr)
-        for size, table in self._tables(gradients, "momentum_buffer"):
+        for size, table in self._tables(gradients):
             cpu.sgd(
                 table, (self._views, gradients), size, coefficients,
                 decaying=self.weight_decay != 0, nesterov=self.nesterov,

@@ -6,72 +6,85 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from halfbyte.batch import Batch
 from halfbyte.cpu import amp_gradients as gradients
 from halfbyte.cpu import amp_steps as steps
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu.amp_rows import COUNT, DIRECT, NUMBER, OPERANDS, PIECE, SCRATCH_BYTES
 from halfbyte.cpu.dimensions import merge_dimensions
 from halfbyte.cpu.launching import address_of, scratch
-from halfbyte.overlaps import addresses_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from halfbyte.arrays import Array
     from halfbyte.cpu.compile import Kernel
 
-    # Arrays of one operand. One that some have not, has none (None), or none at all.
-    Operand = Sequence[Array | None]
 
 COEFFICIENTS = steps.COEFFICIENTS
 
 # Elements below which waking a second thread costs more than it brings.
-_THREADED = 1 << 18
+_THREADED = 1 << 17
 # Rows shorter than this run along the longest dimension instead.
 _SHORT = 64
 
 
 # ---- Tables ------------------------------------------------------------------------------------
+class Operand(NamedTuple):
+    """An operand of several arrays' elements: those of them that have it, and their numbers."""
+
+    numbers: Array
+    batch: Batch
+
+
+def whole(batch: Batch) -> Operand:
+    """An operand that each array has."""
+    return Operand(np.arange(len(batch)), batch)
+
+
+def part(arrays: Sequence[Array | None]) -> Operand:
+    """An operand that some arrays have."""
+    numbers = [i for i, x in enumerate(arrays) if x is not None]
+    return Operand(np.array(numbers, np.int64), Batch([x for x in arrays if x is not None]))
+
+
 def rows_of(*operands: Operand, by: int = -1) -> Array:
-    """The table of arrays: element by element, all operands have the same shapes.
+    """The table of arrays. Element by element, all operands have the same shapes.
 
-    by: number of the operand whose memory rows follow. It is never None.
+    by: number of the operand whose memory rows follow; each array has it.
     """
-    leaders = operands[by]
-    if _contiguous(operands):
-        rows = np.zeros((len(leaders), OPERANDS + 2 * len(operands)), np.int64)
-        rows[:, COUNT] = [x.size for x in leaders]  # type: ignore[union-attr]
+    leader = operands[by].batch
+    if all(operand.batch.contiguous for operand in operands):
+        rows = np.zeros((len(leader), OPERANDS + 2 * len(operands)), np.int64)
+        rows[:, COUNT] = leader.sizes
         rows[:, DIRECT] = 1
-        rows[:, NUMBER] = np.arange(len(leaders))
-        for j, xs in enumerate(operands):
-            set_operand(rows, j, xs)
+        rows[:, NUMBER] = np.arange(len(leader))
+        for j, operand in enumerate(operands):
+            put_operand(rows, j, operand)
         return rows
-    tables = [
-        _strided(number, arrays, by) for number, arrays in enumerate(zip(*operands, strict=True))
-    ]
-    return np.concatenate(tables)
+    lists: list[list[Array | None]] = [[None] * len(leader) for _ in operands]
+    for arrays, (numbers, batch) in zip(lists, operands, strict=True):
+        for number, x in zip(numbers, batch.arrays, strict=True):
+            arrays[number] = x
+    return np.concatenate(
+        [_strided(number, xs, by) for number, xs in enumerate(zip(*lists, strict=True))]
+    )
 
 
-def _contiguous(operands: Iterable[Operand]) -> bool:
-    return all(x is None or x.flags.c_contiguous for xs in operands for x in xs)
+def put_operand(rows: Array, j: int, operand: Operand) -> None:
+    """Put contiguous arrays into a table that has one row an array."""
+    numbers, batch = operand
+    if len(numbers):
+        rows[numbers, OPERANDS + 2 * j] = batch.addresses
+        rows[numbers, OPERANDS + 1 + 2 * j] = batch.itemsizes
 
 
-def set_operand(rows: Array, operand: int, arrays: Operand) -> None:
-    """Put contiguous arrays, one a row, into a table. Where there is none, its row stays."""
-    there = [i for i, x in enumerate(arrays) if x is not None]
-    if there:
-        some: list[Array] = [x for x in arrays if x is not None]
-        rows[there, OPERANDS + 2 * operand] = addresses_of(some)
-        rows[there, OPERANDS + 1 + 2 * operand] = [x.itemsize for x in some]
-
-
-def _strided(number: int, arrays: Iterable[Array | None], by: int) -> Array:
-    """Rows of the operands of one array with any strides."""
-    arrays = list(arrays)
+def _strided(number: int, arrays: Sequence[Array | None], by: int) -> Array:
+    """Rows of the operands of one array, with any strides."""
     leader = arrays[by]
     assert leader is not None
     nowhere = (0,) * leader.ndim
@@ -82,30 +95,29 @@ def _strided(number: int, arrays: Iterable[Array | None], by: int) -> Array:
         longest = shape.index(max(shape))
         for sizes in (shape, *strides):
             sizes.append(sizes.pop(longest))
-    count = math.prod(shape[:-1])
-    rows = np.zeros((count, OPERANDS + 2 * len(arrays)), np.int64)
+    rows = np.zeros((math.prod(shape[:-1]), OPERANDS + 2 * len(arrays)), np.int64)
     rows[:, COUNT] = shape[-1]
     rows[:, NUMBER] = number
-    direct = True
+    rows[:, DIRECT] = all(
+        x is None or steps_of_x[-1] == x.itemsize
+        for x, steps_of_x in zip(arrays, strides, strict=True)
+    )
     for j, (x, steps_of_x) in enumerate(zip(arrays, strides, strict=True)):
-        if x is None:
-            continue
-        offsets = np.zeros(1, np.int64)
-        for size, step in zip(shape[:-1], steps_of_x[:-1], strict=True):
-            offsets = (offsets[:, None] + step * np.arange(size)).ravel()
-        rows[:, OPERANDS + 2 * j] = address_of(x) + offsets
-        rows[:, OPERANDS + 1 + 2 * j] = steps_of_x[-1]
-        direct = direct and steps_of_x[-1] == x.itemsize
-    rows[:, DIRECT] = direct
+        if x is not None:
+            offsets = np.zeros(1, np.int64)
+            for size, step in zip(shape[:-1], steps_of_x[:-1], strict=True):
+                offsets = (offsets[:, None] + step * np.arange(size)).ravel()
+            rows[:, OPERANDS + 2 * j] = address_of(x) + offsets
+            rows[:, OPERANDS + 1 + 2 * j] = steps_of_x[-1]
     return rows
 
 
 def _cut(rows: Array) -> Array:
     """The same elements in rows of at most PIECE; no empty ones."""
     counts = rows[:, COUNT]
-    parts = -(-counts // PIECE)
-    if (parts == 1).all():
+    if counts.size and counts.min() > 0 and counts.max() <= PIECE:
         return rows
+    parts = -(-counts // PIECE)
     cut = np.repeat(rows, parts, axis=0)
     first = PIECE * (np.arange(len(cut)) - np.repeat(np.cumsum(parts) - parts, parts))
     cut[:, OPERANDS::2] += first[:, None] * cut[:, OPERANDS + 1 :: 2]
@@ -118,17 +130,16 @@ def _launch(
     kernel: Kernel, table: Array, owners: object, *arguments: object, streaming: bool = False
 ) -> None:
     """Run a kernel over a table's rows. owners: of the memory that the table names by address."""
-    done = np.cumsum(table[:, COUNT])
-    if not done.size:
-        return
-    elements = int(done[-1])
-    parts = min(threads.get_num_threads(), len(table), max(1, 2 * elements // _THREADED))
-    cuts = [0, *np.searchsorted(done, [elements * t // parts for t in range(1, parts)]), len(table)]
+    elements = int(table[:, COUNT].sum())
+    parts = min(threads.get_num_threads(), len(table), 1 + elements // _THREADED)
+    cuts = [0, len(table)]
+    if parts > 1:
+        shares = [elements * t // parts for t in range(1, parts)]
+        cuts[1:1] = np.searchsorted(np.cumsum(table[:, COUNT]), shares).tolist()
     threads.run(
         [
             functools.partial(_run, owners, kernel, table, first, last, streaming, *arguments)
-            for first, last in itertools.pairwise(map(int, cuts))
-            if first < last
+            for first, last in itertools.pairwise(cuts)
         ]
     )
 
@@ -145,56 +156,50 @@ def _past_cache(nbytes: int) -> bool:
 
 
 # ---- Gradients ---------------------------------------------------------------------------------
-def multiply(sources: Sequence[Array], targets: Sequence[Array], factor: np.float32) -> bool:
+_MULTIPLY = {
+    (4, 4): gradients.multiply_singles,
+    (2, 4): gradients.widen_halves,
+    (2, 2): gradients.multiply_halves,
+}
+_LOOK = {4: gradients.look_at_singles, 2: gradients.look_at_halves}
+_SQUARE = {4: gradients.square_singles, 2: gradients.square_halves}
+
+
+def multiply(sources: Batch, targets: Batch, factor: np.float32) -> bool:
     """targets = sources * factor. Returns whether all results are finite.
 
     float32 to float32 or float16 to either; same shapes, any strides.
     """
     found = np.zeros(1, np.int64)
-    for kernel, size, target_size in (
-        (gradients.multiply_singles, 4, 4),
-        (gradients.widen_halves, 2, 4),
-        (gradients.multiply_halves, 2, 2),
-    ):
-        chosen = [
-            i
-            for i, (x, y) in enumerate(zip(sources, targets, strict=True))
-            if x.itemsize == size and y.itemsize == target_size
-        ]
-        if chosen:
-            xs, ys = [sources[i] for i in chosen], [targets[i] for i in chosen]
-            nbytes = sum(x.nbytes + y.nbytes for x, y in zip(xs, ys, strict=True))
-            elsewhere = any(x is not y for x, y in zip(xs, ys, strict=True))
-            table = _cut(rows_of(xs, ys))
-            _launch(
-                kernel, table, (xs, ys), factor, found,
-                streaming=elsewhere and _past_cache(nbytes),
-            )  # fmt: skip
+    for size, numbers, some in sources.by_itemsize():
+        for target_size, places, ys in targets.chosen(numbers).by_itemsize():
+            xs = some.chosen(places)
+            table = _cut(rows_of(whole(xs), whole(ys)))
+            nbytes = int(xs.sizes.sum()) * (size + target_size)
+            streaming = xs is not ys and _past_cache(nbytes)
+            kernel = _MULTIPLY[size, target_size]
+            _launch(kernel, table, (xs, ys), factor, found, streaming=streaming)
     return not found[0]
 
 
-def all_finite(arrays: Sequence[Array], factor: np.float32) -> bool:
+def all_finite(batch: Batch, factor: np.float32) -> bool:
     """Whether all multiples of float16 and float32 arrays are finite in float32."""
     found = np.zeros(1, np.int64)
-    for kernel, size in ((gradients.look_at_singles, 4), (gradients.look_at_halves, 2)):
-        chosen = [x for x in arrays if x.itemsize == size]
-        if chosen:
-            _launch(kernel, _cut(rows_of(chosen)), chosen, factor, found)
+    for size, _, some in batch.by_itemsize():
+        _launch(_LOOK[size], _cut(rows_of(whole(some))), some, factor, found)
     return not found[0]
 
 
-def sum_of_squares(arrays: Sequence[Array]) -> float:
+def sum_of_squares(batch: Batch) -> float:
     """The sum of the squares of float16 and float32 elements, in FP64.
 
     Rows are summed up in a fixed order; these sums are added exactly and rounded once.
     """
     sums = [np.zeros(0)]
-    for kernel, size in ((gradients.square_singles, 4), (gradients.square_halves, 2)):
-        chosen = [x for x in arrays if x.itemsize == size]
-        if chosen:
-            table = _cut(rows_of(chosen))
-            sums.append(np.zeros(len(table)))
-            _launch(kernel, table, chosen, sums[-1])
+    for size, _, some in batch.by_itemsize():
+        table = _cut(rows_of(whole(some)))
+        sums.append(np.zeros(len(table)))
+        _launch(_SQUARE[size], table, some, sums[-1])
     parts = np.concatenate(sums)
     return math.fsum(parts) if np.isfinite(parts).all() else float(parts.sum())
 
@@ -206,21 +211,22 @@ class StepRows:
     They are the float16 copies (None: there is none), the masters, and what else a step updates.
     """
 
-    def __init__(self, *operands: Operand) -> None:
-        self._operands = operands
+    def __init__(self, *arrays: Sequence[Array | None]) -> None:
+        self._arrays = arrays
+        operands = [part(xs) for xs in arrays]
         self._kept = None
-        if _contiguous(operands):
-            self._kept = rows_of([None] * len(operands[0]), *operands, by=steps.MASTER)
+        if all(operand.batch.contiguous for operand in operands):
+            self._kept = rows_of(part([]), *operands, by=steps.MASTER)
 
-    def table(self, keys: list[int], gradients: Sequence[Array]) -> Array:
+    def table(self, keys: Array, gradients: Batch) -> Array:
         """Rows of the parameters with these numbers and their gradients."""
-        if self._kept is not None and _contiguous([gradients]):
+        if self._kept is not None and gradients.contiguous:
             rows: Array = self._kept[keys]
-            set_operand(rows, steps.GRADIENT, gradients)
+            put_operand(rows, steps.GRADIENT, whole(gradients))
             return rows
-        chosen = [[xs[key] for key in keys] for xs in self._operands]
-        rows = rows_of(gradients, *chosen, by=steps.MASTER)
-        rows[:, NUMBER] = np.array(keys)[rows[:, NUMBER]]
+        chosen = [part([xs[key] for key in keys]) for xs in self._arrays]
+        rows = rows_of(whole(gradients), *chosen, by=steps.MASTER)
+        rows[:, NUMBER] = keys[rows[:, NUMBER]]
         return rows
 
 

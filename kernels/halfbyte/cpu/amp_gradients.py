@@ -9,7 +9,7 @@ from halfbyte.cpu.amp_rows import (
     ROWS,
     chunk_of,
     deliver,
-    fetch_ahead,
+    fetch_lines_ahead,
     fetched,
     made_at,
     put_past,
@@ -37,7 +37,7 @@ from halfbyte.cpu.simd import (
 )
 
 _INFINITE = 0x7F800000  # bits of infinity; those of a NaN's magnitude are larger
-_LANES = 32  # that squares are summed in, whatever the Isa: the same bits on all
+LANES = 32  # on every Isa, so that sums of squares are the same on all; a cache line of halves
 
 
 @inner
@@ -48,7 +48,7 @@ def multiplied(isa, source, target, count, factor, streaming, kind, target_kind)
     size, target_size = kind_bytes(kind), kind_bytes(target_kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_ahead(at)
+        fetch_lines_ahead(isa, at, kind)
         y = taken(isa, at, count - i, kind) * multiplier
         worst = larger(bits(magnitude(y)), worst)
         put_past(isa, y, target + target_size * i, count - i, streaming, target_kind)
@@ -58,6 +58,7 @@ def multiplied(isa, source, target, count, factor, streaming, kind, target_kind)
 def multiply_rows(isa, table, first, last, streaming, scratch, factor, found, kind, target_kind):
     """Gradient, and where its multiple goes. found[0] = 1 if one of these is not finite."""
     before = enter_default_rounding()
+    wide = widened(isa, LANES)
     for row in range(first, last):
         i = 0
         while i < table[row, COUNT]:
@@ -65,7 +66,7 @@ def multiply_rows(isa, table, first, last, streaming, scratch, factor, found, ki
             g = fetched(isa, table, row, 0, i, n, scratch, kind)
             y = made_at(table, row, 1, i, scratch, target_kind)
             past = streaming != 0 and y % 16 == 0
-            if multiplied(isa, g, y, n, factor, past, kind, target_kind) >= _INFINITE:
+            if multiplied(wide, g, y, n, factor, past, kind, target_kind) >= _INFINITE:
                 found[0] = 1
             deliver(isa, table, row, 1, i, n, scratch, target_kind)
             i += n
@@ -86,7 +87,7 @@ def looked_at(isa, source, count, factor, kind):
     size = kind_bytes(kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_ahead(at)
+        fetch_lines_ahead(isa, at, kind)
         worst = larger(bits(magnitude(taken(isa, at, count - i, kind) * multiplier)), worst)
     return np.int64(largest(worst))
 
@@ -94,12 +95,13 @@ def looked_at(isa, source, count, factor, kind):
 def look_rows(isa, table, first, last, streaming, scratch, factor, found, kind):
     """Gradient. found[0] = 1 if one of its multiples is not finite."""
     before = enter_default_rounding()
+    wide = widened(isa, LANES)
     for row in range(first, last):
         i = 0
         while i < table[row, COUNT]:
             n = chunk_of(table, row, i)
             g = fetched(isa, table, row, 0, i, n, scratch, kind)
-            if looked_at(isa, g, n, factor, kind) >= _INFINITE:
+            if looked_at(wide, g, n, factor, kind) >= _INFINITE:
                 found[0] = 1
             i += n
     leave_default_rounding(before)
@@ -116,7 +118,7 @@ def squares(isa, source, count, acc, kind):
     size = kind_bytes(kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_ahead(at)
+        fetch_lines_ahead(isa, at, kind)
         x = doubles(taken(isa, at, count - i, kind))
         acc = acc + x * x
     return acc
@@ -125,7 +127,7 @@ def squares(isa, source, count, acc, kind):
 def square_rows(isa, table, first, last, streaming, scratch, sums, kind):
     """Gradient. sums[row] = the sum of its squares."""
     before = enter_default_rounding()
-    wide = widened(isa, _LANES)
+    wide = widened(isa, LANES)
     for row in range(first, last):
         acc = zeros(wide, DOUBLE)
         i = 0

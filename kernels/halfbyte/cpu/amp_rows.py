@@ -115,3 +115,11 @@ def put_past(isa, x, address, count, streaming, kind):
 @inlined
 def fetch_ahead(address):
     prefetch_line(address + STREAM_AHEAD)
+
+
+@inlined
+def fetch_lines_ahead(isa, address, kind):
+    """Fetch what a vector this far ahead takes, of one or two cache lines."""
+    prefetch_line(address + STREAM_AHEAD)
+    if kind_bytes(kind) * lanes_of(isa) > 64:
+        prefetch_line(address + STREAM_AHEAD + 64)
