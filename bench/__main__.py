@@ -6,15 +6,14 @@ python -m bench gemm_f16        everything about one operation (or several; "all
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
+import functools
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import ROOT, machine, picture, readme, rows, table
+from bench import machine, readme, record, rows, table
 from bench.contenders import Contest, Effort
 from bench.rows import Headline, Result
 
@@ -38,12 +37,19 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="rows whose name matches")
     parser.add_argument("--rounds", type=int, help="rounds of each row")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: bench-out/")
-    parser.add_argument("--record", action="store_true", help="to bench/results/... and README")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="to bench/results/... and README; not all operations: into the newest record of this"
+        " CPU and Isa, where the others stay",
+    )
     chosen = parser.parse_args(argv)
     unknown = set(chosen.operations) - {*rows.OPERATIONS, "all"}
     if unknown:
         known = ", ".join((*rows.OPERATIONS, "all"))
         parser.error(f"no operation {', '.join(sorted(unknown))}; there are {known}")
+    if chosen.record and chosen.quick:
+        parser.error("tiny shapes are not worth a record: leave out --quick or --record")
     return chosen
 
 
@@ -70,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             described["peers"] = "numpy, torch and numkong too; onnxruntime uses what it finds"
         elif chosen.isa:
             described["peers"] = "peers use what they find"
+        partly = bool(chosen.only or chosen.threads)
+        place = chosen.out or Path("bench-out")
+        if chosen.record and chosen.out is None:
+            some = partly or len(names) < len(rows.OPERATIONS)
+            place = record.place_of(described, chosen.isa, some=some)
         print("\n".join(table.machine_lines(described)), end="\n\n")
         print(table.terminal_header())
         planned = [
@@ -82,19 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             results.append(contest.measure(row))
             print(table.terminal(results[-1]), flush=True)
 
-    headlines = [
-        line
-        for name in (names if scale != "quick" else ())
-        for line in rows.operation(name).headlines(results, described["isa"])
-        # What --only left out is not worth a line; what failed is.
-        if line.figure is not None or not chosen.only
-    ]
+    judged = functools.partial(_headlines, isa=described["isa"], only=bool(chosen.only))
+    headlines = [] if chosen.quick else judged(names, results)
     if headlines:
         print("", table.summary(headlines), sep="\n")
-    place = chosen.out or _default_place(described, chosen.isa, record=chosen.record)
-    _write(place, described, results, headlines)
+    recorded = results
+    if chosen.record:
+        recorded = record.merged(place, described, results, () if partly else names)
+        there = dict.fromkeys(result.row.operation for result in recorded)
+        headlines = judged(there, recorded)
+    record.write(place, described, recorded, headlines)
     if chosen.record and not chosen.isa:
-        readme.update(place, described, results)
+        readme.update(place, described, recorded)
     wrong = [
         f"{result.row.name}: {entry.contender}"
         for result in results
@@ -113,33 +123,16 @@ def _threads(text: str | None) -> tuple[int, ...]:
     return tuple(sorted({1, machine.cores()}))
 
 
-def _default_place(described: dict, isa: str | None, *, record: bool) -> Path:
-    if not record:
-        return Path("bench-out")
-    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    parts = [date, machine.slug(described["cpu"]), *([isa] if isa else [])]
-    return ROOT / "bench" / "results" / "-".join(parts)
-
-
-def _write(place: Path, described: dict, results: list[Result], headlines: list[Headline]) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    if picture.can_draw():
-        caption = f"{described['cpu']}, {described['isa']}"
-        for name in dict.fromkeys(result.row.operation for result in results):
-            chosen = [result for result in results if result.row.operation == name]
-            if picture.draw(chosen, f"{name}: {caption}", place / f"{name}.svg"):
-                pictures.append(f"{name}.svg")
-    else:
-        print("\nno picture: matplotlib is not installed (halfbyte's extra [bench] brings it)")
-    text = table.markdown(described, results, headlines, pictures)
-    (place / "results.md").write_text(text)
-    known = {
-        "machine": described,
-        "results": [table.as_json(result) for result in results],
-        "headlines": [vars(line) | {"reached": line.reached} for line in headlines],
-    }
-    (place / "results.json").write_text(json.dumps(known, indent=1) + "\n")
+def _headlines(
+    names: Iterable[str], results: Sequence[Result], isa: str, *, only: bool
+) -> list[Headline]:
+    return [
+        line
+        for name in names
+        for line in rows.operation(name).headlines(results, isa)
+        # What --only left out is not worth a line; what failed is.
+        if line.figure is not None or not only
+    ]
 
 
 if __name__ == "__main__":

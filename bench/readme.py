@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import ROOT, pairs, quantization, readme_integers
+from bench import ROOT, pairs, quantization, readme_amp, readme_integers
 from bench.codes import Case
 from bench.rows import Entry, Result
-from bench.table import figure, markdown_table
+from bench.table import figure, markdown_table, two_digits
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SHOWN = (
@@ -39,6 +39,7 @@ def update(place: Path, machine: dict[str, Any], results: Sequence[Result]) -> N
         *readme_integers.products(results),
         *readme_integers.layers(results),
         *_quantizations(results),
+        *readme_amp.steps(results),
         "",
         f"![GFLOP/s of square products]({relative}/gemm_f16.svg)",
     ]
@@ -75,7 +76,7 @@ def _quantizations(results: Sequence[Result]) -> list[str]:
             peers = (pairs.speedup(result.entry(peer), entry) for peer in QUANTIZATION_PEERS)
             ratios = (pairs.of_roof(result, entry), pairs.of_copy(result, entry), *peers)
             rate = f"{row.bytes / median(entry.seconds.values()) / 1e9:.3g}"
-            body.append([case.what, rate, *(_two_digits(ratio) for ratio in ratios)])
+            body.append([case.what, rate, *(two_digits(ratio) for ratio in ratios)])
     if not body:
         return []
     head = ["64 MiB, one thread", "GB/s", "of the roof", "x np.copyto"]
@@ -89,10 +90,6 @@ def _quantizations(results: Sequence[Result]) -> list[str]:
         "",
         *markdown_table(head, body),
     ]
-
-
-def _two_digits(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.3g}"
 
 
 def _cell(result: Result, contender: str) -> str:

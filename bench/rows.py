@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-OPERATIONS = ("gemm_f16", "gemm_int", "linear", "casts", "quantization", "startup")
+OPERATIONS = ("gemm_f16", "gemm_int", "linear", "casts", "quantization", "amp", "startup")
 
 
 # By Row.memory, the loops of `roofs` that are measured: one that only reads; np.copyto; one that

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as lines for a terminal, as Markdown and as JSON."""
+"""Results as lines for a terminal, and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 from bench import pairs
@@ -42,6 +41,10 @@ def figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if value < 10 else f"{value:.4g}"
+
+
+def two_digits(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.3g}"
 
 
 def cells(result: Result, entry: Entry) -> list[str]:
@@ -178,24 +181,6 @@ def markdown(
                 body.append([name, entry.contender, *cells(result, entry)])
         lines += markdown_table(["row (threads)", "contender", *COLUMNS], body)
     return "\n".join(lines) + "\n"
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    """Everything measured, round by round, so that any other ratio can be formed later."""
-    row = result.row
-    entries = []
-    for entry in result.entries:
-        known = {"contender": entry.contender, "failure": entry.failure}
-        known["verdict"] = vars(entry.verdict) if entry.verdict else None
-        known |= {"seconds": entry.seconds, "least_seconds": entry.least}
-        known["roof_seconds"] = entry.alone
-        if entry.seconds:
-            known["median_seconds"] = median(entry.seconds.values())
-            known["of_roof"] = pairs.of_roof(result, entry)
-            known["of_copyto"] = pairs.of_copy(result, entry)
-            known["speedup"] = pairs.speedup(result.entry(row.baseline), entry)
-        entries.append(known)
-    return vars(row) | {"roofs": result.roofs, "entries": entries}
 
 
 def _goals(line: Headline) -> tuple[str, str]:

@@ -13,12 +13,17 @@ import halfbyte
 
 README = Path(__file__).parents[1] / "README.md"
 PUBLIC = (
+    "SGD",
+    "Adam",
+    "AdamW",
+    "GradScaler",
     "HistogramObserver",
     "Int4Array",
     "MinMaxObserver",
     "MovingAverageObserver",
     "PackedMatrix",
     "QuantizedTensor",
+    "clip_grad_norm",
     "dequantize",
     "fake_quantize",
     "fake_quantize_backward",
@@ -33,6 +38,7 @@ PUBLIC = (
     "set_num_threads",
     "to_f16",
     "to_f32",
+    "unscale",
     "warm_up",
 )
 
@@ -86,7 +92,10 @@ def test_readme_has_every_public_name():
     written = {name.rpartition(".")[2] for name, _ in table_of_readme()}
     missing = {*PUBLIC, *halfbyte.formats.__all__} - {"formats"} - written
     # Made by functions, or written with an ellipsis there.
-    assert missing == {"PackedMatrix", "fake_quantize_backward", "MatMulNBits", "OnnxTensors"}
+    assert missing == {
+        *("PackedMatrix", "MatMulNBits", "OnnxTensors"),
+        *("fake_quantize_backward", "GradScaler"),
+    }
 
 
 def examples_of_readme():

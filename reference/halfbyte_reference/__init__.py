@@ -7,6 +7,7 @@ imports NumPy and the standard library only, and never halfbyte.
 
 from halfbyte_reference import bounds, inputs, inputs_quantized
 from halfbyte_reference.activations import ACTIVATIONS, gelu, gelu64, relu, silu, silu64
+from halfbyte_reference.amp import SGD, Adam, AdamW, clip_grad_norm, unscale
 from halfbyte_reference.calibration import (
     HistogramObserver,
     MinMaxObserver,
@@ -31,12 +32,16 @@ from halfbyte_reference.scales import code_range, mse_candidates, mse_errors, sc
 
 __all__ = [
     "ACTIVATIONS",
+    "SGD",
+    "Adam",
+    "AdamW",
     "HistogramObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
     "Quantized",
     "bounds",
     "chain",
+    "clip_grad_norm",
     "code_range",
     "dequantize",
     "epilogue",
@@ -66,4 +71,5 @@ __all__ = [
     "to_f32",
     "uniforms",
     "unpack_nibbles",
+    "unscale",
 ]

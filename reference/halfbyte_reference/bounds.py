@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from halfbyte_reference.activations import gelu64, relu, silu64
+from halfbyte_reference.running import Running, coefficient, either
 
 U32 = 2.0**-24
 """Unit roundoff of FP32, rounding to nearest."""
@@ -219,6 +220,86 @@ def sampled_mean(p: float, n: int) -> float:
     in 1.7 million. Tests fix the seed, so a passing one never starts to fail.
     """
     return 5 * math.sqrt(p * (1 - p) / n)
+
+
+def grad_norm(norm: np.ndarray, n: int) -> np.ndarray:
+    """Bound the FP64 norm of n numbers over a scale, summed in any order.
+
+    A quotient rounds by 2^-53, its square doubles that and rounds, the sum of positive terms adds
+    n - 1 times as much. The root halves the n + 2 of these, and rounds: (n + 4) 2^-54. There is
+    room for the error of two, and for other ways to scale.
+    """
+    return (n + 8) * 2.0**-52 * norm
+
+
+def clip_factors(norm: float, max_norm: float, n: int) -> list[np.float32]:
+    """Return every FP32 number that min(1, max_norm / (norm + 1e-6)) may be, for an exact norm.
+
+    It is within one ulp, and 1 where no norm within its bound brings the quotient below 1. Clipped
+    gradients are rounded products with one of these numbers: equal bits, for one of them.
+    """
+    quotient = max_norm / (norm + 1e-6)
+    # The error of the norm, and the roundings of the sum, the quotient and the one above.
+    if quotient * (1 - (n + 12) * 2.0**-52) >= 1:
+        return [np.float32(1)]
+    near = np.float32(min(quotient, 1.0))
+    around = sorted({near, *(np.nextafter(near, np.float32(end)) for end in (0, 1))})
+    return [x for x in around if abs(float(x) - quotient) <= np.spacing(near)]
+
+
+class AdamError:
+    """Adam or AdamW in FP64; `p.error` bounds how far FP32 lies from `p.value`, ours and torch's.
+
+    Rule 14's operations round one by one. Torch (`_single_tensor_adam`) rounds the same
+    coefficients and differs in three places: m is lerp(m, g, w) with w = 1 - b1, which is
+    m + w (g - m), or g + (w - 1) (g - m) from w = 1/2 on; addcdiv multiplies m by the step before
+    it divides; vector code may fuse a product and a sum. FP64's error in 1 - b^t, relatively
+    t 2^-53 / (1 - b^t), has room in `Running` while b <= 1 - 2^-12. Betas stay the same.
+    """
+
+    def __init__(self, p, decoupled: bool) -> None:
+        self.p, self.decoupled = Running(p), decoupled
+        self.m = self.v = Running(np.zeros(np.shape(p)))
+        self.products = (1.0, 1.0)
+
+    def step(self, g, lr, betas, eps, weight_decay) -> None:
+        """Take one step, as an optimizer with these hyperparameters does."""
+        p, g, (b1, b2) = self.p, Running(g), betas
+        self.products = (self.products[0] * b1, self.products[1] * b2)
+        rate = coefficient(lr / (1 - self.products[0]))
+        r = coefficient(math.sqrt(1 - self.products[1]))
+        if weight_decay != 0 and self.decoupled:
+            p = p * coefficient(1 - lr * weight_decay)
+        elif weight_decay != 0:
+            g = g + coefficient(weight_decay) * p
+        w, m = coefficient(1 - b1), self.m
+        lerp = m + w * (g - m) if 1 - b1 < 0.5 else g + (w - Running(1.0)) * (g - m)
+        self.m = either(coefficient(b1) * m + w * g, lerp)
+        self.v = coefficient(b2) * self.v + coefficient(1 - b2) * g * g
+        denominator = self.v.sqrt() / r + coefficient(eps)
+        self.p = p - either(rate * (self.m / denominator), rate * self.m / denominator)
+
+
+class SgdError:
+    """SGD in FP64; `p.error` bounds how far FP32 lies from `p.value`, ours and torch's.
+
+    Torch (`_single_tensor_sgd`) makes rule 14's operations in its order, but for a first buffer
+    that is a copy of the gradient; vector code may fuse a product and a sum.
+    """
+
+    def __init__(self, p) -> None:
+        self.p, self.buffer = Running(p), None
+
+    def step(self, g, lr, momentum, nesterov, weight_decay) -> None:
+        """Take one step, as an optimizer with these hyperparameters does."""
+        g = Running(g)
+        if weight_decay != 0:
+            g = g + coefficient(weight_decay) * self.p
+        if momentum != 0:
+            kept = self.buffer
+            self.buffer = g if kept is None else coefficient(momentum) * kept + g
+            g = g + coefficient(momentum) * self.buffer if nesterov else self.buffer
+        self.p = self.p - coefficient(lr) * g
 
 
 def _rounded(value, bound):
