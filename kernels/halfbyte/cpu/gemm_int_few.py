@@ -26,7 +26,7 @@ from halfbyte.cpu.gemm_int_parts import (
     units_of,
 )
 from halfbyte.cpu.gemm_int_rows import SMALL, unit_of
-from halfbyte.cpu.gemm_int_strips import Depth, Made, add_strip
+from halfbyte.cpu.gemm_int_strips import Depth, Fetch, Made, add_strip, first_fetch, next_fetch
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.quantization_rows import lesser
@@ -46,18 +46,18 @@ FEW_ROWS = 8
 
 
 @inlined
-def few_rows(isa, kind, height, depth, a, b, scales, terms, i, c, ahead):
+def few_rows(isa, kind, height, depth, a, b, scales, terms, i, c, fetch):
     """4, 2 or 1 rows."""
     zero, columns = np.int64(0), np.int64(PANEL)  # not literals: see gemm_int_many.py
     if height == 4:
         shape = shared_shape(tile_shape(isa, 4, 64), scales)
-        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, fetch)
     elif height == 2:
         shape = tile_shape(isa, 2, 64)
-        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, fetch)
     else:
         shape = tile_shape(isa, 1, 64)
-        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, ahead)
+        add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, columns, fetch)
 
 
 @inlined
@@ -67,7 +67,7 @@ def height_of(left):
 
 
 @inlined
-def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
+def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, fetch):
     """All rows of a panel, KC units of k from unit p on, into rows of 64 sums."""
     bits = x.b.plain.bits
     a_unit = unit_of(bits) * (2 if multiplies_words(isa, bits) else 1)
@@ -76,13 +76,13 @@ def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, ahead):
         height = height_of(x.rows - i)
         at, c = (a.at + i * a.row + p * a_unit, a.row), Made(c_at + i * ROW_BYTES, ROW_BYTES, 0, 0)
         if bits == 4:
-            few_rows(isa, NIBBLE, height, depth, at, b_at, scales, terms, i, c, ahead)
+            few_rows(isa, NIBBLE, height, depth, at, b_at, scales, terms, i, c, fetch)
         elif bits == SMALL:
             kind = kind_of_small(isa)
-            few_rows(isa, kind, height, depth, at, b_at, scales, terms, i, c, ahead)
+            few_rows(isa, kind, height, depth, at, b_at, scales, terms, i, c, fetch)
         else:
-            few_rows(isa, BYTE, height, depth, at, b_at, scales, terms, i, c, ahead)
-        ahead = False
+            few_rows(isa, BYTE, height, depth, at, b_at, scales, terms, i, c, fetch)
+        fetch = next_fetch(fetch, depth.all)
         i += height
 
 
@@ -137,7 +137,10 @@ def multiply(isa, x, scales):
         own = scales
         if scales is not None:
             own = scales + j // PANEL * x.groups * PANEL_ROW
-        strips(isa, x, a, depth, 0, stored, own, terms, s.kept, x.b.packed)
+        count = rows // 4 + rows % 4 // 2 + rows % 2
+        following = stored + units.all * PANEL_ROW
+        fetch = first_fetch(x.b.packed, stored, following, count, 1)
+        strips(isa, x, a, depth, 0, stored, own, terms, s.kept, fetch)
         start_columns(isa, x, s, j, n, what)
         finish(isa, x, s, s.kept, ROW_BYTES, rows, n, 0, j, what)
 
@@ -150,6 +153,7 @@ def multiply_in_order(isa, x, kc):
     s = scratch_layout(x.memory, rows, x.k, x.span, 8, 0, rows * panels, (kc + 1) * panels)
     a = placed(isa, x, s, 0, rows)
     lay(isa, x, s, a, 0, 0, rows)
+    nothing = Fetch(np.int64(0), np.int64(0))
     for p in range(0, units.all, kc):
         count = min(kc, units.all - p)
         lay_out(isa, x.b.plain, x.k, 4 * p, count, x.columns, s.panels, s.place)
@@ -164,7 +168,7 @@ def multiply_in_order(isa, x, kc):
             terms = panel_terms(isa, x, s, j, min(PANEL, x.columns - j), 0, False)
             b_at = s.panels + j // PANEL * panel_bytes(count)
             c_at = s.kept + j // PANEL * rows * ROW_BYTES
-            strips(isa, x, a, depth, p, b_at, None, terms, c_at, False)
+            strips(isa, x, a, depth, p, b_at, None, terms, c_at, nothing)
     for j in range(0, x.columns, PANEL):
         c_at = s.kept + j // PANEL * rows * ROW_BYTES
         n = min(PANEL, x.columns - j)

@@ -28,7 +28,15 @@ from halfbyte.cpu.gemm_int_parts import (
     units_of,
 )
 from halfbyte.cpu.gemm_int_rows import SMALL
-from halfbyte.cpu.gemm_int_strips import TILE_ROWS, Depth, Made, add_strip
+from halfbyte.cpu.gemm_int_strips import (
+    TILE_ROWS,
+    Depth,
+    Fetch,
+    Made,
+    add_strip,
+    first_fetch,
+    next_fetch,
+)
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import INTEGERS, SCALED
 from halfbyte.cpu.simd import (
@@ -48,20 +56,21 @@ from halfbyte.cpu.simd import (
 
 
 @inlined
-def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns, ahead):
+def wide_strip(isa, kind, depth, a, b, scales, terms, i, c, columns, fetch):
     """6 rows of all columns of a panel: whole tiles, then narrower ones."""
     lanes, zero = lanes_of(isa), np.int64(0)  # a literal 0 would make another variant of strips
+    nothing = Fetch(zero, zero)
     shape = shared_shape(tile_shape(isa, 6, 64), scales)
     end = (columns + lanes - 1) // lanes * lanes
     j = end // shape_columns(isa, shape) * shape_columns(isa, shape)
-    add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, j, ahead)
+    add_strip(isa, shape, kind, depth, a, b, scales, terms, i, c, zero, j, fetch)
     if end - j >= 2 * lanes:
         half = narrowed(shape, 2)
-        add_strip(isa, half, kind, depth, a, b, scales, terms, i, c, j, j + 2 * lanes, ahead)
+        add_strip(isa, half, kind, depth, a, b, scales, terms, i, c, j, j + 2 * lanes, nothing)
         j += 2 * lanes
     if end > j:
         one = narrowed(shape, 1)
-        add_strip(isa, one, kind, depth, a, b, scales, terms, i, c, j, j + lanes, ahead)
+        add_strip(isa, one, kind, depth, a, b, scales, terms, i, c, j, j + lanes, nothing)
 
 
 @inner
@@ -118,7 +127,10 @@ def multiply(isa, x, kc, mc, scales):
                     (units.last if final else units.group) * factor, count * factor,
                 )  # fmt: skip
                 b_at = expanded(isa, bits, stored + p * PANEL_ROW, count, s.expanded)
-                for strip_index in range((m + TILE_ROWS - 1) // TILE_ROWS):
+                in_block = (m + TILE_ROWS - 1) // TILE_ROWS
+                following = stored + (p + count) * PANEL_ROW
+                fetch = first_fetch(x.b.packed, b_at, following, in_block, factor)
+                for strip_index in range(in_block):
                     # A strip that overlaps the one before it has sums of its own.
                     i = min(strip_index * TILE_ROWS, m - TILE_ROWS)
                     if j == 0 and p == 0:  # now, so that they are in the L1 cache next
@@ -137,17 +149,16 @@ def multiply(isa, x, kc, mc, scales):
                     at_scales = scales
                     if scales is not None:
                         at_scales = scales + j // PANEL * x.groups * PANEL_ROW
-                    # The first strip reads the panel from memory.
-                    ahead = x.b.packed and strip_index == 0
                     if bits == 4:
                         kind = expanded_kind(isa, NIBBLE)
-                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, fetch)
                     elif bits == SMALL:
                         kind = expanded_kind(isa, SMALL_BYTE)
-                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, fetch)
                     else:
                         kind = expanded_kind(isa, BYTE)
-                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, ahead)
+                        wide_strip(isa, kind, depth, at, b_at, at_scales, terms, i, c, n, fetch)
+                    fetch = next_fetch(fetch, count * factor)
                     if final and not direct:
                         finish(isa, x, s, c_at, ROW_BYTES, TILE_ROWS, n, i0 + i, j, what)
 

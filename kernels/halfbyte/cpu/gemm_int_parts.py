@@ -11,7 +11,7 @@ from halfbyte.cpu.epilogue import scatter_row
 from halfbyte.cpu.gemm_int_operands import SINGLE_OUT
 from halfbyte.cpu.gemm_int_panels import ALONG_N, PANEL_ROW, STAGE_BYTES, Operand, pack_panel
 from halfbyte.cpu.gemm_int_rows import SMALL, lay_ones, lay_rows, padded, row_bytes, unit_of
-from halfbyte.cpu.gemm_int_strips import Made, Terms, strip
+from halfbyte.cpu.gemm_int_strips import Fetch, Made, Terms, strip
 from halfbyte.cpu.isa import PANEL
 from halfbyte.cpu.linear_epilogue import finish_layer, layer_columns
 from halfbyte.cpu.quantization_rows import lesser
@@ -165,22 +165,23 @@ def stored_panel(isa, x, s, j, n, target, make):
 def sum_columns(isa, bits, units, ones, panel, terms, sums):
     """Sums of stored codes of each column: what a row of ones makes of them."""
     # Variables, not literals: another variant of `strip` would take a second to compile.
-    zero, columns, first, ahead = np.int64(0), np.int64(PANEL), units >= 0, units < 0
+    zero, columns, first = np.int64(0), np.int64(PANEL), units >= 0
+    fetch = Fetch(zero, zero)
     shape, made = tile_shape(isa, 1, 64), Made(sums, PANEL_ROW, 0, 0)
     if bits == 4:
         strip(
             isa, shape, NIBBLE, first, units, ones, zero, panel, terms, zero, made, zero,
-            columns, ahead,
+            columns, fetch,
         )  # fmt: skip
     elif bits == SMALL:
         strip(
             isa, shape, kind_of_small(isa), first, units, ones, zero, panel, terms, zero, made,
-            zero, columns, ahead,
+            zero, columns, fetch,
         )  # fmt: skip
     else:
         strip(
             isa, shape, BYTE, first, units, ones, zero, panel, terms, zero, made, zero, columns,
-            ahead,
+            fetch,
         )  # fmt: skip
 
 
