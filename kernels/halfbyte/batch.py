@@ -34,11 +34,19 @@ class Batch:
     @cached_property
     def addresses(self) -> Array:
         """Address of each one's first element."""
-        try:  # 0.15 us an array; __array_interface__ takes 0.8
+        try:
             found = [ctypes.addressof(_from_buffer(x)) for x in self.arrays]
-        except (BufferError, TypeError, ValueError):  # not contiguous, read-only or empty
-            found = [x.__array_interface__["data"][0] for x in self.arrays]
+        except (BufferError, TypeError, ValueError):
+            found = [_address(x) for x in self.arrays]
         return np.array(found, np.int64)
+
+    @cached_property
+    def orders(self) -> Array:
+        """Orders in which each one's elements lie side by side: 1 is C's, 2 Fortran's, 3 both."""
+        if self.contiguous:
+            return np.ones(len(self), np.int64)
+        flags = [x.flags for x in self.arrays]
+        return np.array([f.c_contiguous + 2 * f.f_contiguous for f in flags], np.int64)
 
     @cached_property
     def sizes(self) -> Array:
@@ -74,6 +82,13 @@ class Batch:
         if len(numbers) == len(self):
             return self
         return Batch([self.arrays[i] for i in numbers])
+
+
+def _address(x: Array) -> int:
+    """Address of an array's first element."""
+    if x.flags.carray and x.size:  # 0.15 us instead of 0.8
+        return ctypes.addressof(_from_buffer(x))
+    return int(x.__array_interface__["data"][0])
 
 
 def check_disjoint(

@@ -29,7 +29,8 @@ class Adam(Optimizer):
     ----------
     params : list or tuple of float16 or float32 arrays
         Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
-        the steps are made on, and becomes its rounding.
+        the steps are made on, and becomes its rounding: whoever gives it other values later gives
+        them to its master as well.
     lr : float
         Learning rate, finite and at least 0, as are weight_decay and eps.
     betas : (float, float)
@@ -86,14 +87,22 @@ class Adam(Optimizer):
     def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
         from halfbyte.cpu import amp as cpu
 
-        keys = gradients.keys
-        products = self._state["beta_products"]
-        products[keys] *= self.betas
-        coefficients = np.zeros((len(products), cpu.COEFFICIENTS), F32)
-        coefficients[keys] = self._coefficients(products[keys], inverse)
+        keys, all_products = gradients.keys, self._state["beta_products"]
+        coefficients = np.zeros((len(all_products), cpu.COEFFICIENTS), F32)
+        with np.errstate(all="ignore"):
+            products = all_products[keys] * self.betas
+            coefficients[keys] = self._coefficients(products, inverse)
         decaying = self.weight_decay != 0 and not self._DECOUPLED
-        for size, table in self._tables(gradients):
-            cpu.adam(table, (self._views, gradients), size, coefficients, decaying=decaying)
+        owners = self._places, gradients
+        for size, table in list(self._tables(gradients)):
+            cpu.adam(table, owners, size, coefficients, decaying=decaying)
+        all_products[keys] = products
+
+    def _check_state(self, function: str, state: dict[str, Any]) -> None:
+        products = state["beta_products"]
+        if not ((products >= 0) & (products <= 1)).all():
+            msg = f"{function}: a parameter's beta_products are no numbers from 0 to 1"
+            raise ValueError(msg)
 
     def _coefficients(self, products: Any, inverse: np.float32) -> Any:
         """Make a row for each gradient, in the order in which the kernel names its places."""

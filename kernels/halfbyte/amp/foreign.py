@@ -34,6 +34,10 @@ def _gradients(function: str, optimizer: Any) -> Any:
         return grads
     groups = getattr(optimizer, "param_groups", None)
     if isinstance(groups, (list, tuple)):
-        return [p.grad for group in groups for p in group["params"]]
+        try:
+            return [p.grad for group in groups for p in group["params"]]
+        except (AttributeError, KeyError, TypeError) as error:
+            msg = f"{function}: optimizer has param_groups without parameters that have grad: "
+            raise TypeError(msg + repr(error)) from error
     msg = f"{function}: optimizer is a {kind_of(optimizer)}; need grads or param_groups"
     raise TypeError(msg)

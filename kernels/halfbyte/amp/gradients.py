@@ -31,13 +31,29 @@ class Gradients(NamedTuple):
         """Name an array as the caller would."""
         return f"{self.name}[{self.keys[i]!r}]"
 
-    def check_written(self, function: str) -> None:
-        """Raise ValueError unless these can be written, each without another one changing."""
+    def of(self, dtype: np.dtype[Any]) -> Gradients:
+        """Those of one dtype."""
+        some = [i for i, x in enumerate(self.batch.arrays) if x.dtype == dtype]
+        batch = Batch([self.batch.arrays[i] for i in some])
+        return self._replace(keys=[self.keys[i] for i in some], batch=batch)
+
+    def check_library(self, function: str, library: Any) -> None:
+        """Raise TypeError unless these are arrays of a library."""
+        if len(self.batch) and self.library is not library:
+            its, need = (x.__name__.rpartition(".")[2] for x in (self.library, library))
+            msg = f"{function}: {self.label(0)} is an array of {its}; need one of {need}"
+            raise TypeError(msg)
+
+    def check_written(self, function: str, read: Gradients | None = None) -> None:
+        """Raise ValueError unless these can be written, each without changing another or `read`."""
         for i, x in enumerate(self.batch.arrays):
             if not x.flags.writeable:
                 msg = f"{function}: {self.label(i)} is read-only; need a writeable array"
                 raise ValueError(msg)
-        check_disjoint(function, self.batch, self.label)
+        if read is None:
+            check_disjoint(function, self.batch, self.label)
+        else:
+            check_disjoint(function, self.batch, self.label, read.batch, read.label)
 
 
 def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
@@ -114,7 +130,6 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
         msg = f"{name}: max_norm is {max_norm}; need a number >= 0"
         raise ValueError(msg)
     scale = checked_scale(name, "scale", scale)
-    inverse_of(name, "scale", scale)
     gradients.check_written(name)
     norm = _norm(gradients.batch) / scale
     factor = np.float32(min(1.0, largest / (norm + 1e-6))) if math.isfinite(norm) else 1.0
@@ -197,9 +212,7 @@ def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> Batch
             msg = f"{function}: out[{key!r}] is None; need a float32 array"
             raise TypeError(msg)
     results = collected(function, "out", chosen)
-    if len(results.batch) and results.library is not gradients.library:
-        msg = f"{function}: {results.label(0)} is no array of the gradients' library; need one"
-        raise TypeError(msg)
+    results.check_library(function, gradients.library)
     for i, (x, g) in enumerate(zip(results.batch.arrays, gradients.batch.arrays, strict=True)):
         if x.dtype != F32:
             require_dtype(function, results.label(i), x, (F32,))

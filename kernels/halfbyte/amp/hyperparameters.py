@@ -17,6 +17,8 @@ class _Owner(Protocol):
 
     def _checked(self, function: str, told: dict[str, Any]) -> dict[str, Any]: ...
 
+    def _settle(self) -> None: ...
+
 
 class Hyperparameter:
     """An attribute of an optimizer, kept in its `_told` by name."""
@@ -34,6 +36,7 @@ class Hyperparameter:
     def __set__(self, optimizer: _Owner, value: Any) -> None:
         function = type(optimizer).__name__
         optimizer._told = optimizer._checked(function, {**optimizer._told, self.name: value})
+        optimizer._settle()
 
 
 def checked_betas(function: str, name: str, betas: Any) -> tuple[float, float]:

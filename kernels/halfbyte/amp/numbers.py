@@ -27,10 +27,10 @@ def checked_number(function: str, name: str, x: Any) -> float:
 
 
 def checked_not_negative(function: str, name: str, x: Any) -> float:
-    """Return a finite number >= 0 as a float."""
+    """Return a number >= 0 that is finite in float32, as a float."""
     value = checked_number(function, name, x)
-    if not 0 <= value < math.inf:
-        msg = f"{function}: {name} is {x}; need a finite number >= 0"
+    if not (value >= 0 and rounded(value) < math.inf):
+        msg = f"{function}: {name} is {x}; need a number >= 0 that is finite in float32"
         raise ValueError(msg)
     return value
 

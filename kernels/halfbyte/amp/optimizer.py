@@ -17,9 +17,6 @@ from halfbyte.casts import to_f16, to_f32
 from halfbyte.tensors import library
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from halfbyte.cpu.amp import StepRows
@@ -93,7 +90,6 @@ class Optimizer:
         float16 parameters' masters are part of it. float32 parameters are not: they are the
         caller's to save.
         """
-        self._settle()
         home = self._library
         state = [
             {name: copied(home, arrays[i]) for name, arrays in self._state.items()}
@@ -130,6 +126,8 @@ class Optimizer:
             check_keys(function, label, entry, set(fresh))
             for name, arrays in fresh.items():
                 fill(function, f"{label}[{name!r}]", arrays[i], entry[name])
+        self._check_state(function, fresh)
+        self._check_writeable(function)
         self._told, self._state, self._found = told, fresh, None
         for p, master in zip(self._views, fresh["master"], strict=True):
             if master is not None:
@@ -147,15 +145,17 @@ class Optimizer:
         self._views, self._found = [library.view(p) for p in self._params], None
 
     # ---- For GradScaler ------------------------------------------------------------------------
+    @property
+    def _steps_by_itself(self) -> bool:
+        """Whether `step` is this class's own, not overridden or wrapped."""
+        return type(self).step is Optimizer.step and "step" not in vars(self)
+
     def _unscale(self, function: str, scale: float) -> bool:
         """Make the gradients float32 and unscaled. Returns whether all are finite."""
         inverse = inverse_of(function, "scale", scale)
         found = self._gradients(function)
         arrays = found.batch.arrays
-        singles = [i for i, g in enumerate(arrays) if g.dtype == F32]
-        in_place = Batch([arrays[i] for i in singles])
-        keys = [found.keys[i] for i in singles]
-        Gradients(found.name, keys, in_place, found.library).check_written(function)
+        found.of(F32).check_written(function, found.of(F16))
         results = [g if g.dtype == F32 else np.empty_like(g, F32) for g in arrays]
         finite = multiply(found.batch, Batch(results), inverse)
         grads = list(self.grads)
@@ -192,6 +192,9 @@ class Optimizer:
     def _settle(self) -> None:
         """Let the state follow hyperparameters that were set."""
 
+    def _check_state(self, function: str, state: dict[str, Any]) -> None:
+        """Raise ValueError unless a state's numbers can be."""
+
     def _checked(self, function: str, told: dict[str, Any]) -> dict[str, Any]:
         """Return hyperparameters as they are kept."""
         checks = {name: getattr(type(self), name).check for name in self._HYPERPARAMETERS}
@@ -217,15 +220,21 @@ class Optimizer:
             msg = f"{function}: grads has {len(self.grads)} entries; need {len(self._params)}, "
             raise ValueError(msg + "one for each parameter")
         found = collected(function, "grads", self.grads)
-        if len(found.batch) and found.library is not self._library:
-            msg = f"{function}: {found.label(0)} is no array of the parameters' library; need one"
-            raise TypeError(msg)
+        found.check_library(function, self._library)
         for i, (key, g) in enumerate(zip(found.keys, found.batch.arrays, strict=True)):
             if g.shape != self._views[key].shape:
                 msg = f"{function}: {found.label(i)} has shape {g.shape}; "
                 raise ValueError(msg + f"need {self._views[key].shape}, that of params[{key}]")
+        self._check_writeable(function)
         check_disjoint(function, self._places.written, self._name_of, found.batch, found.label)
         return found
+
+    def _check_writeable(self, function: str) -> None:
+        """Raise ValueError where a parameter has become read-only, by its flag or by unpickling."""
+        for i, p in enumerate(self._views):
+            if not p.flags.writeable:
+                msg = f"{function}: params[{i}] is read-only; need a writeable array"
+                raise ValueError(msg)
 
     def _name_of(self, i: int) -> str:
         """Name what a step writes: parameters, then masters."""
@@ -257,7 +266,7 @@ def _parameters(name: str, params: Any) -> tuple[tuple[Any, ...], list[Array]]:
     if not params:
         msg = f"{name}: params is empty; need at least one array"
         raise ValueError(msg)
-    if None in [p if p is None else 0 for p in params]:
+    if any(p is None for p in params):
         msg = f"{name}: params has None; need arrays only"
         raise TypeError(msg)
     seen = collected(name, "params", params)

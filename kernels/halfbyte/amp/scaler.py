@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from halfbyte.amp import foreign
+from halfbyte.amp.losses import scaled
 from halfbyte.amp.numbers import (
     checked_bool,
     checked_integer,
@@ -18,7 +19,7 @@ from halfbyte.amp.numbers import (
 )
 from halfbyte.amp.optimizer import Optimizer
 from halfbyte.amp.states import check_keys
-from halfbyte.arrays import REFUSED, kind_of
+from halfbyte.arrays import kind_of
 
 _LEAST = 2.0**-126  # a smaller scale's reciprocal may be infinite
 _LARGEST = float(np.finfo(np.float32).max)
@@ -123,7 +124,7 @@ class GradScaler:
         TypeError
             Another kind of object, or integers.
         """
-        return _times(outputs, self._scale) if self._enabled else outputs
+        return scaled(outputs, self._scale) if self._enabled else outputs
 
     def unscale_(self, optimizer: Any) -> None:
         """Divide an optimizer's gradients by the scale, for what is to see them before `step`.
@@ -147,10 +148,7 @@ class GradScaler:
             done = "was stepped with" if stage.stepped else "has been unscaled"
             msg = f"{name}: the optimizer {done} since the last update; call update() first"
             raise RuntimeError(msg)
-        if isinstance(optimizer, Optimizer):
-            finite = optimizer._unscale(name, self._scale)
-        else:
-            finite = foreign.unscale(name, optimizer, self._scale)
+        finite = self._unscaled(name, optimizer)
         self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> bool:
@@ -191,14 +189,13 @@ class GradScaler:
         if stage is not None and stage.stepped:
             msg = f"{name}: the optimizer was stepped since the last update; call update() first"
             raise RuntimeError(msg)
+        fused = isinstance(optimizer, Optimizer) and optimizer._steps_by_itself
         finite: bool
-        if stage is None and ours:
+        if stage is None and fused:
             finite = optimizer._scaled_step(name, self._scale)
         else:
-            finite = (
-                foreign.unscale(name, optimizer, self._scale) if stage is None else stage.finite
-            )
-            # What it raises leaves gradients that are unscaled.
+            finite = self._unscaled(name, optimizer) if stage is None else stage.finite
+            # If it raises, the gradients are unscaled.
             self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
             if finite:
                 optimizer.step(*args, **kwargs)
@@ -322,10 +319,16 @@ class GradScaler:
         if self._stages:
             msg = "GradScaler: it cannot be pickled or copied between unscale_ or step and update; "
             raise RuntimeError(msg + "call update() first")
-        return vars(self)
+        return {**vars(self), "_stages": {}}
 
     def __repr__(self) -> str:
         return f"GradScaler(scale={self.get_scale()!r}, enabled={self._enabled})"
+
+    def _unscaled(self, function: str, optimizer: Any) -> bool:
+        """Unscale an optimizer's gradients. Returns whether all are finite."""
+        if isinstance(optimizer, Optimizer):
+            return optimizer._unscale(function, self._scale)
+        return foreign.unscale(function, optimizer, self._scale)
 
     def _within(self, function: str, name: str, scale: Any) -> float:
         """Return a scale from min_scale to max_scale, rounded to float32."""
@@ -350,27 +353,3 @@ def _checked_backoff(function: str, x: Any) -> float:
         msg = f"{function}: backoff_factor is {x}; need a number between 0 and 1"
         raise ValueError(msg)
     return factor
-
-
-def _times(x: Any, scale: float) -> Any:
-    """Scale times a loss, or the losses of a container."""
-    if x is None:
-        return None
-    if isinstance(x, dict):
-        return {key: _times(value, scale) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        scaled = [_times(value, scale) for value in x]
-        return scaled if isinstance(x, list) else tuple(scaled)
-    if isinstance(x, (int, float)) and not isinstance(x, (bool, np.generic)):
-        return x * scale
-    if isinstance(x, (np.ndarray, np.generic)):
-        if not isinstance(x, REFUSED) and x.dtype in (np.float16, np.float32, np.float64):
-            wide = np.promote_types(x.dtype, np.float32)
-            with np.errstate(all="ignore"):
-                return (np.asarray(x).astype(wide) * wide.type(scale)).astype(x.dtype)
-        msg = f"GradScaler.scale: outputs has dtype {x.dtype}; need float16, float32 or float64"
-        raise TypeError(msg)
-    if hasattr(x, "__dlpack__"):
-        return x * scale
-    msg = f"GradScaler.scale: outputs is a {kind_of(x)}; need a number, an array, or a container"
-    raise TypeError(msg)

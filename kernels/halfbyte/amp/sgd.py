@@ -26,7 +26,8 @@ class SGD(Optimizer):
     ----------
     params : list or tuple of float16 or float32 arrays
         Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
-        the steps are made on, and becomes its rounding.
+        the steps are made on, and becomes its rounding: whoever gives it other values later gives
+        them to its master as well.
     lr : float
         Learning rate, finite and at least 0, as are momentum and weight_decay.
     momentum : float
@@ -79,6 +80,7 @@ class SGD(Optimizer):
         return {**super()._fresh(told), "momentum_buffer": buffers}
 
     def _settle(self) -> None:
+        """Drop the buffers where there is no momentum any more, or start them anew."""
         if bool(self.momentum) != (self._state["momentum_buffer"][0] is not None):
             self._state["momentum_buffer"] = self._fresh(self._told)["momentum_buffer"]
             self._found = None
@@ -86,11 +88,12 @@ class SGD(Optimizer):
     def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
         from halfbyte.cpu import amp as cpu
 
-        self._settle()
         coefficients = np.zeros((len(self._views), cpu.COEFFICIENTS), F32)
-        coefficients[:, :5] = (inverse, 1, self.weight_decay, self.momentum, self.lr)
-        for size, table in self._tables(gradients):
+        with np.errstate(all="ignore"):
+            coefficients[:, :5] = (inverse, 1, self.weight_decay, self.momentum, self.lr)
+        owners = self._places, gradients
+        for size, table in list(self._tables(gradients)):
             cpu.sgd(
-                table, (self._views, gradients), size, coefficients,
+                table, owners, size, coefficients,
                 decaying=self.weight_decay != 0, nesterov=self.nesterov,
             )  # fmt: skip

@@ -57,22 +57,38 @@ def rows_of(*operands: Operand, by: int = -1) -> Array:
 
     by: number of the operand whose memory rows follow; each array has it.
     """
-    leader = operands[by].batch
-    if all(operand.batch.contiguous for operand in operands):
-        rows = np.zeros((len(leader), OPERANDS + 2 * len(operands)), np.int64)
-        rows[:, COUNT] = leader.sizes
-        rows[:, DIRECT] = 1
-        rows[:, NUMBER] = np.arange(len(leader))
-        for j, operand in enumerate(operands):
-            put_operand(rows, j, operand)
+    rows, orders = _dense(operands, by)
+    if orders.all():
         return rows
-    lists: list[list[Array | None]] = [[None] * len(leader) for _ in operands]
-    for arrays, (numbers, batch) in zip(lists, operands, strict=True):
-        for number, x in zip(numbers, batch.arrays, strict=True):
-            arrays[number] = x
-    return np.concatenate(
-        [_strided(number, xs, by) for number, xs in enumerate(zip(*lists, strict=True))]
-    )
+    lists = [_listed(operand, len(rows)) for operand in operands]
+    strided = [
+        _strided(int(number), [xs[number] for xs in lists], by)
+        for number in np.flatnonzero(orders == 0)
+    ]
+    return np.concatenate([rows[orders != 0], *strided])
+
+
+def _dense(operands: Sequence[Operand], by: int) -> tuple[Array, Array]:
+    """A row an array, and in which orders (`Batch.orders`) all its operands lie side by side: where
+    that is 0, the row means nothing."""
+    leader = operands[by].batch
+    rows = np.zeros((len(leader), OPERANDS + 2 * len(operands)), np.int64)
+    rows[:, COUNT] = leader.sizes
+    rows[:, DIRECT] = 1
+    rows[:, NUMBER] = np.arange(len(leader))
+    orders = np.full(len(leader), 3)
+    for j, operand in enumerate(operands):
+        put_operand(rows, j, operand)
+        orders[operand.numbers] &= operand.batch.orders
+    return rows, orders
+
+
+def _listed(operand: Operand, count: int) -> list[Array | None]:
+    """An operand of each array, None where there is none."""
+    arrays: list[Array | None] = [None] * count
+    for number, x in zip(operand.numbers, operand.batch.arrays, strict=True):
+        arrays[number] = x
+    return arrays
 
 
 def put_operand(rows: Array, j: int, operand: Operand) -> None:
@@ -135,11 +151,12 @@ def _launch(
     cuts = [0, len(table)]
     if parts > 1:
         shares = [elements * t // parts for t in range(1, parts)]
-        cuts[1:1] = np.searchsorted(np.cumsum(table[:, COUNT]), shares).tolist()
+        cuts[1:1] = np.searchsorted(np.cumsum(table[:, COUNT]), shares, "right").tolist()
     threads.run(
         [
             functools.partial(_run, owners, kernel, table, first, last, streaming, *arguments)
             for first, last in itertools.pairwise(cuts)
+            if first < last
         ]
     )
 
@@ -148,7 +165,8 @@ def _run(
     owners: object, kernel: Kernel, table: Array, first: int, last: int, streaming: bool,
     *arguments: object,
 ) -> None:  # fmt: skip
-    kernel(table, first, last, int(streaming), address_of(scratch(SCRATCH_BYTES)), *arguments)
+    memory = scratch(SCRATCH_BYTES)
+    kernel(table, first, last, int(streaming), address_of(memory), *arguments)
 
 
 def _past_cache(nbytes: int) -> bool:
@@ -176,7 +194,7 @@ def multiply(sources: Batch, targets: Batch, factor: np.float32) -> bool:
             xs = some.chosen(places)
             table = _cut(rows_of(whole(xs), whole(ys)))
             nbytes = int(xs.sizes.sum()) * (size + target_size)
-            streaming = xs is not ys and _past_cache(nbytes)
+            streaming = _past_cache(nbytes) and bool((xs.addresses != ys.addresses).any())
             kernel = _MULTIPLY[size, target_size]
             _launch(kernel, table, (xs, ys), factor, found, streaming=streaming)
     return not found[0]
@@ -213,21 +231,21 @@ class StepRows:
 
     def __init__(self, *arrays: Sequence[Array | None]) -> None:
         self._arrays = arrays
-        operands = [part(xs) for xs in arrays]
-        self._kept = None
-        if all(operand.batch.contiguous for operand in operands):
-            self._kept = rows_of(part([]), *operands, by=steps.MASTER)
+        operands = (part([]), *(part(xs) for xs in arrays))
+        self._kept, self._orders = _dense(operands, steps.MASTER)
 
     def table(self, keys: Array, gradients: Batch) -> Array:
         """Rows of the parameters with these numbers and their gradients."""
-        if self._kept is not None and gradients.contiguous:
-            rows: Array = self._kept[keys]
-            put_operand(rows, steps.GRADIENT, whole(gradients))
+        rows: Array = self._kept[keys]
+        put_operand(rows, steps.GRADIENT, whole(gradients))
+        orders = self._orders[keys] & gradients.orders
+        if orders.all():
             return rows
-        chosen = [part([xs[key] for key in keys]) for xs in self._arrays]
-        rows = rows_of(whole(gradients), *chosen, by=steps.MASTER)
-        rows[:, NUMBER] = keys[rows[:, NUMBER]]
-        return rows
+        strided = []
+        for i in np.flatnonzero(orders == 0):
+            arrays = [gradients.arrays[i], *(xs[keys[i]] for xs in self._arrays)]
+            strided.append(_strided(int(keys[i]), arrays, steps.MASTER))
+        return np.concatenate([rows[orders != 0], *strided])
 
 
 def adam(rows: Array, owners: object, size: int, coefficients: Array, *, decaying: bool) -> None:

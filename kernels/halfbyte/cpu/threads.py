@@ -98,7 +98,7 @@ def _ensure_workers(wanted: int) -> int:
                 name = f"halfbyte-{_workers + 1}"
                 worker = threading.Thread(target=_work, name=name, daemon=True)
                 worker.start()
-                _ids.append(worker.native_id or 0)
+                _ids.append(worker.native_id or 0)  # 0 stands for the caller
                 _workers += 1
     return min(_workers, wanted)
 
@@ -117,7 +117,7 @@ def _keep_workers_off_this_cpu() -> None:
         mine, allowed = _this_cpu(), os.sched_getaffinity(0)
         if (mine, _workers, allowed) == _kept_off or len(allowed) < 2:
             return
-        for worker in _ids:
+        for worker in filter(None, _ids):
             os.sched_setaffinity(worker, allowed - {mine})
         _kept_off = mine, _workers, allowed
 
