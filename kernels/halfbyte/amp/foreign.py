@@ -21,7 +21,7 @@ def unscale(function: str, optimizer: Any, scale: float) -> bool:
     inverse = inverse_of(function, "scale", scale)
     gradients = collected(function, "grads", _gradients(function, optimizer))
     for i, g in enumerate(gradients.batch.arrays):
-        if g.dtype == F16:
+        if g.dtype == F16:  # what its users meet first
             msg = f"{function}: {gradients.label(i)} is float16; need float32: {MASTER_WEIGHTS}"
             raise TypeError(msg)
     gradients.check_written(function)

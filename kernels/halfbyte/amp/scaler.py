@@ -97,8 +97,8 @@ class GradScaler:
             msg = f"{name}: min_scale is {min_scale} and max_scale is {max_scale}; "
             raise ValueError(msg + "need min_scale <= max_scale")
         self._scale = self._within(name, "init_scale", init_scale)
-        self._growth_factor = _checked_growth(name, growth_factor)
-        self._backoff_factor = _checked_backoff(name, backoff_factor)
+        self._growth_factor = _checked_growth(name, "growth_factor", growth_factor)
+        self._backoff_factor = _checked_backoff(name, "backoff_factor", backoff_factor)
         self._growth_interval = checked_integer(name, "growth_interval", growth_interval, 1)
         self._enabled = checked_bool(name, "enabled", enabled)
         self._tracker = 0  # good steps in a row
@@ -145,7 +145,7 @@ class GradScaler:
         name = "GradScaler.unscale_"
         stage = self._stages.get(id(optimizer))
         if stage is not None:
-            done = "was stepped with" if stage.stepped else "has been unscaled"
+            done = "was stepped" if stage.stepped else "has been unscaled"
             msg = f"{name}: the optimizer {done} since the last update; call update() first"
             raise RuntimeError(msg)
         finite = self._unscaled(name, optimizer)
@@ -253,7 +253,9 @@ class GradScaler:
 
     def set_growth_factor(self, new_factor: float) -> None:
         """Set what the scale is multiplied by to raise it: a number above 1."""
-        self._growth_factor = _checked_growth("GradScaler.set_growth_factor", new_factor)
+        self._growth_factor = _checked_growth(
+            "GradScaler.set_growth_factor", "new_factor", new_factor
+        )
 
     def get_backoff_factor(self) -> float:
         """Return what the scale is multiplied by to lower it."""
@@ -261,7 +263,9 @@ class GradScaler:
 
     def set_backoff_factor(self, new_factor: float) -> None:
         """Set what the scale is multiplied by to lower it: a number between 0 and 1."""
-        self._backoff_factor = _checked_backoff("GradScaler.set_backoff_factor", new_factor)
+        self._backoff_factor = _checked_backoff(
+            "GradScaler.set_backoff_factor", "new_factor", new_factor
+        )
 
     def get_growth_interval(self) -> int:
         """Return how many good steps in a row raise the scale."""
@@ -307,8 +311,8 @@ class GradScaler:
         if not scale > 0:
             msg = f"{name}: scale is {scale}; need a positive number"
             raise ValueError(msg)
-        growth = _checked_growth(name, state_dict["growth_factor"])
-        backoff = _checked_backoff(name, state_dict["backoff_factor"])
+        growth = _checked_growth(name, "growth_factor", state_dict["growth_factor"])
+        backoff = _checked_backoff(name, "backoff_factor", state_dict["backoff_factor"])
         interval = checked_integer(name, "growth_interval", state_dict["growth_interval"], 1)
         self._tracker = checked_integer(name, "_growth_tracker", state_dict["_growth_tracker"], 0)
         self._scale = min(max(rounded(scale), self._min_scale), self._max_scale)
@@ -339,17 +343,17 @@ class GradScaler:
         return single
 
 
-def _checked_growth(function: str, x: Any) -> float:
-    factor = checked_number(function, "growth_factor", x)
+def _checked_growth(function: str, name: str, x: Any) -> float:
+    factor = checked_number(function, name, x)
     if not 1 < factor < math.inf:
-        msg = f"{function}: growth_factor is {x}; need a finite number > 1"
+        msg = f"{function}: {name} is {x}; need a finite number > 1"
         raise ValueError(msg)
     return factor
 
 
-def _checked_backoff(function: str, x: Any) -> float:
-    factor = checked_number(function, "backoff_factor", x)
+def _checked_backoff(function: str, name: str, x: Any) -> float:
+    factor = checked_number(function, name, x)
     if not 0 < factor < 1:
-        msg = f"{function}: backoff_factor is {x}; need a number between 0 and 1"
+        msg = f"{function}: {name} is {x}; need a number between 0 and 1"
         raise ValueError(msg)
     return factor
