@@ -73,7 +73,10 @@ class Batch:
 
     def by_itemsize(self) -> Iterator[tuple[int, Array, Batch]]:
         """Those of each size of an element: the size, their numbers, and they."""
-        for size in sorted({x.itemsize for x in self.arrays}):
+        sizes = {x.itemsize for x in self.arrays}
+        if len(sizes) == 1:
+            yield sizes.pop(), np.arange(len(self)), self
+        for size in sorted(sizes):
             numbers = np.flatnonzero(self.itemsizes == size)
             yield size, numbers, self.chosen(numbers)
 
@@ -109,6 +112,8 @@ def check_disjoint(
             if overlaps_itself(x):
                 msg = f"{function}: {name_of(i)} has strides {x.strides} for shape {x.shape}, "
                 raise ValueError(msg + "which overlap; need distinct elements")
+    if read is None and len(written) == 1:
+        return
     arrays = list(written.arrays)
     starts, ends = written.bounds
     if read is not None:
