@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NO_OUT = np.empty((0, 0), np.int32)
 BYTE_FLIP, NIBBLE_FLIP = 0x80808080, 0x08080808
 
+_RATE = 4  # multiply-adds of integers in the time of one of halves, with VNNI
+
 # Bytes of plain b up to which all its panels are kept for the blocks of rows after the first.
 _MOST_KEPT = 1 << 26
 
@@ -60,7 +62,7 @@ def plan(
     are expanded, or their columns summed up, for each block of rows. Tasks: products, rows,
     columns, each from .. to, k, and KC, MC (many rows) or KC (few).
     """
-    tasks = tasks_of(products, m, n, k, thread_count)
+    tasks = tasks_of(products, m, n, k, thread_count, _RATE)
     rows = max(task[3] - task[2] for task in tasks)
     columns = max(task[5] - task[4] for task in tasks)
     few = min(task[3] - task[2] for task in tasks) < TILE_ROWS or rows <= FEW_ROWS
