@@ -19,9 +19,8 @@ from typing import Any
 from bench import machine, rows
 
 SETTLED = 0.1  # of one core: below this, the threads of the last sample have gone to sleep
-TICKS = (
-    0.025  # seconds: Linux counts the time of threads on other cores at their ticks, 10 ms apart
-)
+# Seconds to look at: Linux counts the time of threads on other cores at their ticks, 10 ms apart.
+TICKS = 0.025
 
 
 class Runner:

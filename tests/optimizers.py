@@ -171,6 +171,16 @@ def assert_same_training(ours, reference, where):
                 assert_same_bits(got[key], value, f"{where}, {key} {i}")
 
 
+def step_both(training, number, ours, reference, where):
+    """Take a step with both, and claim equal bits after it."""
+    for optimizer in (ours, reference):
+        set_hyperparameters(optimizer, training.steps[number].hyperparameters)
+    ours.grads = training.grads(number)
+    ours.step()
+    reference.step(training.grads(number))
+    assert_same_training(ours, reference, f"{where}, step {number}")
+
+
 def everything(optimizer):
     """Return every byte of parameters, masters and state, and the hyperparameters."""
     state = optimizer.state_dict()

@@ -21,9 +21,9 @@ from optimizers import (
     every_kind,
     everything,
     full,
-    set_hyperparameters,
     some_grads,
     started,
+    step_both,
     trainings,
 )
 
@@ -84,14 +84,9 @@ def test_training_may_be_remade_before_every_step(name, data, backend):
     training = data.draw(trainings(name, small_shapes))
     ours, reference = started(training, training.params)
     with backend.forced():
-        for number, step in enumerate(training.steps):
+        for number in range(len(training.steps)):
             ours = data.draw(st.sampled_from(list(REMAKES.values())))(ours)
-            for optimizer in (ours, reference):
-                set_hyperparameters(optimizer, step.hyperparameters)
-            ours.grads = training.grads(number)
-            ours.step()
-            reference.step(training.grads(number))
-            assert_same_training(ours, reference, f"{backend}, step {number}")
+            step_both(training, number, ours, reference, backend)
 
 
 @every_kind

@@ -20,9 +20,9 @@ from optimizers import (
     every_kind,
     everything,
     full,
-    set_hyperparameters,
     some_grads,
     started,
+    step_both,
     trainings,
 )
 from strategies import thread_counts
@@ -33,13 +33,8 @@ writeable = pytest.mark.parametrize("layout", [x for x in LAYOUTS if x != "broad
 
 def train(training, ours, reference, where):
     """Take all steps with both, and claim equal bits after each."""
-    for number, step in enumerate(training.steps):
-        for optimizer in (ours, reference):
-            set_hyperparameters(optimizer, step.hyperparameters)
-        ours.grads = training.grads(number)
-        ours.step()
-        reference.step(training.grads(number))
-        assert_same_training(ours, reference, f"{where}, step {number}")
+    for number in range(len(training.steps)):
+        step_both(training, number, ours, reference, where)
 
 
 # ------------------------------------------------------------------------------ the reference

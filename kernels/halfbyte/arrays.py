@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +68,17 @@ def exact_float(x: Any) -> float:
         return float(x)
     magnitude = math.ldexp(mantissa | (0x800000 if exponent else 0), max(exponent, 1) - 150)
     return -magnitude if bits >> 31 else magnitude
+
+
+def checked_real(function: str, argument: str, value: Any) -> float:
+    """Return a real number as a float, an infinity where it is too large for one."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        msg = f"{function}: {argument} is a {kind_of(value)}; need a real number"
+        raise TypeError(msg)
+    try:
+        return exact_float(value)
+    except OverflowError:
+        return -math.inf if operator.lt(value, 0) else math.inf
 
 
 def is_numpy(x: object) -> bool:

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F32, Array, kind_of, single_bits
-from halfbyte.observer import Observer, checked_axis, checked_real
+from halfbyte.arrays import F32, Array, checked_real, kind_of, single_bits
+from halfbyte.observer import Observer, checked_axis
 
 _METHODS = ("mse", "percentile")
 

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import importlib
-import numbers
 from typing import Any
 
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F16, F32, Array, exact_float, kind_of, require_dtype
+from halfbyte.arrays import F16, F32, Array, kind_of, require_dtype
 from halfbyte.quantized import check_axis, check_bits, check_flag, is_integer
 from halfbyte.tensors import library
 
@@ -150,14 +149,3 @@ def checked_axis(name: str, axis: Any) -> int | None:
         msg = f"{name}: axis is a {kind_of(axis)}; need an integer or None"
         raise TypeError(msg)
     return None if axis is None else int(axis)
-
-
-def checked_real(name: str, argument: str, value: Any) -> float:
-    """Return a real number as a float, an infinity where it is too large for one."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        msg = f"{name}: {argument} is a {kind_of(value)}; need a real number"
-        raise TypeError(msg)
-    try:
-        return exact_float(value)
-    except OverflowError:
-        return np.inf

@@ -88,10 +88,17 @@ class Adam(Optimizer):
         from halfbyte.cpu import amp as cpu
 
         keys, all_products = gradients.keys, self._state["beta_products"]
-        coefficients = np.zeros((len(all_products), cpu.COEFFICIENTS), F32)
+        (beta1, beta2), lr = self.betas, self.lr
         with np.errstate(all="ignore"):
             products = all_products[keys] * self.betas
-            coefficients[keys] = self._coefficients(products, inverse)
+            rest = 1 - products
+            step, root = lr / rest[:, 0], np.sqrt(rest[:, 1])
+        coefficients = cpu.coefficients(
+            len(self._views), keys, inverse=inverse, decay=self.weight_decay,
+            keep=1 - lr * self.weight_decay if self._DECOUPLED else 1.0,
+            beta1=beta1, rest1=1 - beta1, beta2=beta2, rest2=1 - beta2,
+            step=step, root=root, eps=self.eps,
+        )  # fmt: skip
         decaying = self.weight_decay != 0 and not self._DECOUPLED
         owners = self._places, gradients
         for size, table in list(self._tables(gradients)):
@@ -103,18 +110,6 @@ class Adam(Optimizer):
         if not ((products >= 0) & (products <= 1)).all():
             msg = f"{function}: a parameter's beta_products are no numbers from 0 to 1"
             raise ValueError(msg)
-
-    def _coefficients(self, products: Any, inverse: np.float32) -> Any:
-        """Make a row for each gradient, in the order in which the kernel names its places."""
-        (beta1, beta2), rest = self.betas, 1 - products
-        keep = 1 - self.lr * self.weight_decay if self._DECOUPLED else 1.0
-        same = (inverse, keep, self.weight_decay, beta1, 1 - beta1, beta2, 1 - beta2)
-        rows = np.empty((len(products), 10))
-        rows[:, :7] = same
-        rows[:, 7] = self.lr / rest[:, 0]
-        rows[:, 8] = np.sqrt(rest[:, 1])
-        rows[:, 9] = self.eps
-        return rows
 
 
 class AdamW(Adam):

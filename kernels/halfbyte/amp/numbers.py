@@ -4,26 +4,19 @@
 from __future__ import annotations
 
 import math
-import numbers
 import operator
 from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import kind_of, single_bits
+from halfbyte.arrays import checked_real, is_numpy, kind_of, single_bits
 
 
 def checked_number(function: str, name: str, x: Any) -> float:
     """Return a real number, or an array of shape () that holds one, as a float."""
-    if getattr(x, "shape", None) == () and hasattr(x, "item"):
-        x = x.item()
-    if isinstance(x, bool) or not isinstance(x, numbers.Real):
-        msg = f"{function}: {name} is a {kind_of(x)}; need a real number"
-        raise TypeError(msg)
-    try:
-        return float(x)
-    except OverflowError:
-        return math.inf if operator.gt(x, 0) else -math.inf
+    if getattr(x, "shape", None) == () and not isinstance(x, np.generic):
+        x = x[()] if is_numpy(x) else x.item()
+    return checked_real(function, name, x)
 
 
 def checked_not_negative(function: str, name: str, x: Any) -> float:
@@ -58,14 +51,6 @@ def checked_integer(function: str, name: str, x: Any, least: int) -> int:
         msg = f"{function}: {name} is {value}; need an integer >= {least}"
         raise ValueError(msg)
     return value
-
-
-def checked_bool(function: str, name: str, x: Any) -> bool:
-    """Return True or False."""
-    if not isinstance(x, (bool, np.bool_)):
-        msg = f"{function}: {name} is a {kind_of(x)}; need True or False"
-        raise TypeError(msg)
-    return bool(x)
 
 
 def rounded(x: float) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 from halfbyte.amp import foreign
 from halfbyte.amp.losses import scaled
 from halfbyte.amp.numbers import (
-    checked_bool,
     checked_integer,
     checked_number,
     checked_scale,
@@ -20,6 +19,7 @@ from halfbyte.amp.numbers import (
 from halfbyte.amp.optimizer import Optimizer
 from halfbyte.amp.states import check_keys
 from halfbyte.arrays import kind_of
+from halfbyte.quantized import check_flag
 
 _LEAST = 2.0**-126  # a smaller scale's reciprocal may be infinite
 _LARGEST = float(np.finfo(np.float32).max)
@@ -100,7 +100,7 @@ class GradScaler:
         self._growth_factor = _checked_growth(name, "growth_factor", growth_factor)
         self._backoff_factor = _checked_backoff(name, "backoff_factor", backoff_factor)
         self._growth_interval = checked_integer(name, "growth_interval", growth_interval, 1)
-        self._enabled = checked_bool(name, "enabled", enabled)
+        self._enabled = check_flag(name, "enabled", enabled)
         self._tracker = 0  # good steps in a row
         self._stages: dict[int, _Stage] = {}
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from halfbyte.amp.hyperparameters import Hyperparameter
-from halfbyte.amp.numbers import checked_bool, checked_not_negative
+from halfbyte.amp.numbers import checked_not_negative
 from halfbyte.amp.optimizer import Optimizer
 from halfbyte.arrays import F32
+from halfbyte.quantized import check_flag
 
 if TYPE_CHECKING:
     from halfbyte.amp.gradients import Gradients
@@ -57,7 +58,7 @@ class SGD(Optimizer):
     _STEPPED: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 
     momentum = Hyperparameter(checked_not_negative, "Momentum; 0 for none.")
-    nesterov = Hyperparameter(checked_bool, "Whether to look ahead along the momentum.")
+    nesterov = Hyperparameter(check_flag, "Whether to look ahead along the momentum.")
 
     def __init__(
         self, params: Any, lr: float, momentum: float = 0.0, nesterov: bool = False,
@@ -88,9 +89,10 @@ class SGD(Optimizer):
     def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
         from halfbyte.cpu import amp as cpu
 
-        coefficients = np.zeros((len(self._views), cpu.COEFFICIENTS), F32)
-        with np.errstate(all="ignore"):
-            coefficients[:, :5] = (inverse, 1, self.weight_decay, self.momentum, self.lr)
+        coefficients = cpu.coefficients(
+            len(self._views), gradients.keys, inverse=inverse, decay=self.weight_decay,
+            momentum=self.momentum, rate=self.lr,
+        )  # fmt: skip
         owners = self._places, gradients
         for size, table in list(self._tables(gradients)):
             cpu.sgd(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,10 @@ from halfbyte.cpu.dimensions import merge_dimensions
 from halfbyte.cpu.launching import address_of, scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfbyte.arrays import Array
     from halfbyte.cpu.compile import Kernel
-
-
-COEFFICIENTS = steps.COEFFICIENTS
 
 # Elements below which waking a second thread costs more than it brings.
 _THREADED = 1 << 17
@@ -52,25 +49,31 @@ def part(arrays: Sequence[Array | None]) -> Operand:
     return Operand(np.array(numbers, np.int64), Batch([x for x in arrays if x is not None]))
 
 
-def rows_of(*operands: Operand, by: int = -1) -> Array:
-    """The table of arrays. Element by element, all operands have the same shapes.
+def rows_of(*batches: Batch) -> Array:
+    """The table of arrays. Element by element, all batches have the same shapes.
 
-    by: number of the operand whose memory rows follow; each array has it.
+    Rows follow the memory of the last batch.
     """
-    rows, orders = _dense(operands, by)
+    rows, orders = _dense([whole(batch) for batch in batches], -1)
+    return _completed(rows, orders, lambda i: [batch.arrays[i] for batch in batches], -1)
+
+
+def _completed(
+    rows: Array, orders: Array, operands_of: Callable[[int], list[Array | None]], by: int
+) -> Array:
+    """Rows of arrays that lie side by side (`_dense`), and of those with any strides instead of
+    theirs."""
     if orders.all():
         return rows
-    lists = [_listed(operand, len(rows)) for operand in operands]
-    strided = [
-        _strided(int(number), [xs[number] for xs in lists], by)
-        for number in np.flatnonzero(orders == 0)
+    others = [
+        _strided(int(rows[i, NUMBER]), operands_of(i), by) for i in np.flatnonzero(orders == 0)
     ]
-    return np.concatenate([rows[orders != 0], *strided])
+    return np.concatenate([rows[orders != 0], *others])
 
 
 def _dense(operands: Sequence[Operand], by: int) -> tuple[Array, Array]:
     """A row an array, and in which orders (`Batch.orders`) all its operands lie side by side: where
-    that is 0, the row means nothing."""
+    that is 0, the row means nothing. by: number of an operand that each array has."""
     leader = operands[by].batch
     rows = np.zeros((len(leader), OPERANDS + 2 * len(operands)), np.int64)
     rows[:, COUNT] = leader.sizes
@@ -78,20 +81,12 @@ def _dense(operands: Sequence[Operand], by: int) -> tuple[Array, Array]:
     rows[:, NUMBER] = np.arange(len(leader))
     orders = np.full(len(leader), 3)
     for j, operand in enumerate(operands):
-        put_operand(rows, j, operand)
+        _put(rows, j, operand)
         orders[operand.numbers] &= operand.batch.orders
     return rows, orders
 
 
-def _listed(operand: Operand, count: int) -> list[Array | None]:
-    """An operand of each array, None where there is none."""
-    arrays: list[Array | None] = [None] * count
-    for number, x in zip(operand.numbers, operand.batch.arrays, strict=True):
-        arrays[number] = x
-    return arrays
-
-
-def put_operand(rows: Array, j: int, operand: Operand) -> None:
+def _put(rows: Array, j: int, operand: Operand) -> None:
     """Put contiguous arrays into a table that has one row an array."""
     numbers, batch = operand
     if len(numbers):
@@ -192,7 +187,7 @@ def multiply(sources: Batch, targets: Batch, factor: np.float32) -> bool:
     for size, numbers, some in sources.by_itemsize():
         for target_size, places, ys in targets.chosen(numbers).by_itemsize():
             xs = some.chosen(places)
-            table = _cut(rows_of(whole(xs), whole(ys)))
+            table = _cut(rows_of(xs, ys))
             nbytes = int(xs.sizes.sum()) * (size + target_size)
             streaming = _past_cache(nbytes) and bool((xs.addresses != ys.addresses).any())
             kernel = _MULTIPLY[size, target_size]
@@ -204,7 +199,7 @@ def all_finite(batch: Batch, factor: np.float32) -> bool:
     """Whether all multiples of float16 and float32 arrays are finite in float32."""
     found = np.zeros(1, np.int64)
     for size, _, some in batch.by_itemsize():
-        _launch(_LOOK[size], _cut(rows_of(whole(some))), some, factor, found)
+        _launch(_LOOK[size], _cut(rows_of(some)), some, factor, found)
     return not found[0]
 
 
@@ -215,7 +210,7 @@ def sum_of_squares(batch: Batch) -> float:
     """
     sums = [np.zeros(0)]
     for size, _, some in batch.by_itemsize():
-        table = _cut(rows_of(whole(some)))
+        table = _cut(rows_of(some))
         sums.append(np.zeros(len(table)))
         _launch(_SQUARE[size], table, some, sums[-1])
     parts = np.concatenate(sums)
@@ -237,15 +232,25 @@ class StepRows:
     def table(self, keys: Array, gradients: Batch) -> Array:
         """Rows of the parameters with these numbers and their gradients."""
         rows: Array = self._kept[keys]
-        put_operand(rows, steps.GRADIENT, whole(gradients))
-        orders = self._orders[keys] & gradients.orders
-        if orders.all():
-            return rows
-        strided = []
-        for i in np.flatnonzero(orders == 0):
-            arrays = [gradients.arrays[i], *(xs[keys[i]] for xs in self._arrays)]
-            strided.append(_strided(int(keys[i]), arrays, steps.MASTER))
-        return np.concatenate([rows[orders != 0], *strided])
+        _put(rows, steps.GRADIENT, whole(gradients))
+        return _completed(
+            rows, self._orders[keys] & gradients.orders,
+            lambda i: [gradients.arrays[i], *(xs[keys[i]] for xs in self._arrays)], steps.MASTER,
+        )  # fmt: skip
+
+
+def coefficients(count: int, keys: list[int], **values: Any) -> Array:
+    """A row for each of so many parameters, filled for those with these numbers.
+
+    values: for all, or one for each key; by the names of places in `amp_steps`. Rounded to float32.
+    """
+    rows = np.zeros((count, steps.COEFFICIENTS), np.float32)
+    exact = np.zeros((len(keys), steps.COEFFICIENTS))
+    for name, value in values.items():
+        exact[:, getattr(steps, name.upper())] = value
+    with np.errstate(all="ignore"):
+        rows[keys] = exact
+    return rows
 
 
 def adam(rows: Array, owners: object, size: int, coefficients: Array, *, decaying: bool) -> None:

@@ -9,7 +9,7 @@ from halfbyte.cpu.amp_rows import (
     ROWS,
     chunk_of,
     deliver,
-    fetch_lines_ahead,
+    fetch_ahead,
     fetched,
     made_at,
     put_past,
@@ -48,7 +48,7 @@ def multiplied(isa, source, target, count, factor, streaming, kind, target_kind)
     size, target_size = kind_bytes(kind), kind_bytes(target_kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_lines_ahead(isa, at, kind)
+        fetch_ahead(isa, at, kind)
         y = taken(isa, at, count - i, kind) * multiplier
         worst = larger(bits(magnitude(y)), worst)
         put_past(isa, y, target + target_size * i, count - i, streaming, target_kind)
@@ -87,7 +87,7 @@ def looked_at(isa, source, count, factor, kind):
     size = kind_bytes(kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_lines_ahead(isa, at, kind)
+        fetch_ahead(isa, at, kind)
         worst = larger(bits(magnitude(taken(isa, at, count - i, kind) * multiplier)), worst)
     return np.int64(largest(worst))
 
@@ -118,7 +118,7 @@ def squares(isa, source, count, acc, kind):
     size = kind_bytes(kind)
     for i in range(0, count, lanes):
         at = source + size * i
-        fetch_lines_ahead(isa, at, kind)
+        fetch_ahead(isa, at, kind)
         x = doubles(taken(isa, at, count - i, kind))
         acc = acc + x * x
     return acc

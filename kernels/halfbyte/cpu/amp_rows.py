@@ -14,7 +14,7 @@ Operands that do not lie side by side are copied to scratch by CHUNK elements, a
 there to their place.
 """
 
-from halfbyte.cpu.casts_kernel import convert_scalars
+from halfbyte.cpu.casts_kernel import STREAM_AHEAD, convert_scalars
 from halfbyte.cpu.compile import i64, i64_1d, i64_2d, inlined
 from halfbyte.cpu.simd import (
     kind_bytes,
@@ -35,9 +35,6 @@ CHUNK = 1024
 MOST_OPERANDS = 5
 CHUNK_BYTES = 4 * CHUNK + 64  # a power of two would put all chunks into one cache set
 SCRATCH_BYTES = MOST_OPERANDS * CHUNK_BYTES
-
-# How far ahead of a stream to read.
-STREAM_AHEAD = 8192
 
 # What every kernel is called with after the Isa: the table, its first row and the one after its
 # last, whether to write past the caches, and the address of scratch.
@@ -113,12 +110,7 @@ def put_past(isa, x, address, count, streaming, kind):
 
 
 @inlined
-def fetch_ahead(address):
-    prefetch_line(address + STREAM_AHEAD)
-
-
-@inlined
-def fetch_lines_ahead(isa, address, kind):
+def fetch_ahead(isa, address, kind):
     """Fetch what a vector this far ahead takes, of one or two cache lines."""
     prefetch_line(address + STREAM_AHEAD)
     if kind_bytes(kind) * lanes_of(isa) > 64:

@@ -55,10 +55,10 @@ def adam(isa, gradient, copy, master, first, second, count, c, streaming, decayi
     for i in range(0, count, lanes):
         n = count - i
         at, p_at, m_at, v_at = gradient + size * i, master + 4 * i, first + 4 * i, second + 4 * i
-        fetch_ahead(at)
-        fetch_ahead(p_at)
-        fetch_ahead(m_at)
-        fetch_ahead(v_at)
+        fetch_ahead(isa, at, kind)
+        fetch_ahead(isa, p_at, SINGLE)
+        fetch_ahead(isa, m_at, SINGLE)
+        fetch_ahead(isa, v_at, SINGLE)
         g = taken(isa, at, n, kind) * inverse
         p = taken(isa, p_at, n, SINGLE)
         if decaying:
@@ -115,14 +115,14 @@ def sgd(isa, gradient, copy, master, buffer, count, c, streaming, decaying, nest
     for i in range(0, count, lanes):
         n = count - i
         at, p_at, b_at = gradient + size * i, master + 4 * i, buffer + 4 * i
-        fetch_ahead(at)
-        fetch_ahead(p_at)
+        fetch_ahead(isa, at, kind)
+        fetch_ahead(isa, p_at, SINGLE)
         g = taken(isa, at, n, kind) * inverse
         p = taken(isa, p_at, n, SINGLE)
         if decaying:
             g = g + decay * p
         if buffer != 0:
-            fetch_ahead(b_at)
+            fetch_ahead(isa, b_at, SINGLE)
             b = momentum * taken(isa, b_at, n, SINGLE) + g
             put(isa, b, b_at, n, SINGLE)
             if nesterov:

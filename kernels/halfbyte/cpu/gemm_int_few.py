@@ -67,6 +67,12 @@ def height_of(left):
 
 
 @inlined
+def strips_of(rows):
+    """How many strips so many rows make."""
+    return rows // 4 + rows % 4 // 2 + rows % 2
+
+
+@inlined
 def strips(isa, x, a, depth, p, b_at, scales, terms, c_at, fetch):
     """All rows of a panel, KC units of k from unit p on, into rows of 64 sums."""
     bits = x.b.plain.bits
@@ -137,9 +143,8 @@ def multiply(isa, x, scales):
         own = scales
         if scales is not None:
             own = scales + j // PANEL * x.groups * PANEL_ROW
-        count = rows // 4 + rows % 4 // 2 + rows % 2
         following = stored + units.all * PANEL_ROW
-        fetch = first_fetch(x.b.packed, stored, following, count, 1)
+        fetch = first_fetch(x.b.packed, stored, following, strips_of(rows), 1)
         strips(isa, x, a, depth, 0, stored, own, terms, s.kept, fetch)
         start_columns(isa, x, s, j, n, what)
         finish(isa, x, s, s.kept, ROW_BYTES, rows, n, 0, j, what)
