@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m bench                 two minutes: every operation, a table and a picture
+"""python -m bench                 a few minutes: every operation, a table and a picture
 python -m bench gemm_f16        everything about one operation (or several; "all": each)
 """
 
