@@ -1,20 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests run on: one backend for each instruction set this machine can execute.
+"""What the tests run on: one backend for each instruction set this machine can execute, and GPUs.
 
 A backend has the public functions of `halfbyte` as attributes. What a test claims, it claims of
-every backend; `exact` says whether a backend promises the reference's bits or a bound.
+every backend; `exact` says whether a backend promises the reference's bits or a bound. The files of
+operations that have CUDA kernels run on the PTX machine as well, as a GPU of each generation, and
+on a GPU where there is one.
 """
 
 import functools
 from contextlib import contextmanager
 
+import pytest
+
 import halfbyte
 from halfbyte.cpu import isa
+
+ON_DEVICE = (
+    "test_calibration",
+    "test_calibration_histogram",
+    "test_casts",
+    "test_dequantization",
+    "test_fake_quantization",
+    "test_quantization",
+    "test_quantization_out",
+    "test_requantization",
+    "test_stochastic_rounding",
+)
+
+# `@without("ptx", "cuda", reason="...")`: a test that is not for these backends, and why not.
+without = pytest.mark.without
 
 
 class CpuBackend:
     """The CPU, limited to one instruction set."""
 
+    kind = "cpu"
     exact = True
 
     def __init__(self, isa_name: str) -> None:
@@ -56,6 +76,48 @@ def all_backends() -> list[CpuBackend]:
     An instruction set with VNNI is one without plus VNNI, and runs its kernels for the rest.
     """
     return [backend for backend in integer_backends() if not backend.isa_name.endswith("vnni")]
+
+
+@functools.cache
+def device_backends() -> list:
+    """Return those of the files in ON_DEVICE, the one that runs all examples first."""
+    import importlib.util
+
+    if importlib.util.find_spec("ptx_machine") is None:  # TODO
+        return []
+    from cuda_backend import CudaBackend, has_gpu
+    from ptx_backend import ARCHITECTURES, PtxBackend
+
+    first = sorted(ARCHITECTURES, key=lambda architecture: architecture != 80)
+    return [*map(PtxBackend, first), *([CudaBackend()] if has_gpu() else [])]
+
+
+def kind_of(backend) -> str:
+    """Return "cpu", "ptx" or "cuda"; halfbyte itself is of the CPU where it gets NumPy arrays."""
+    return getattr(backend, "kind", "cpu")
+
+
+def devices_of(definition, asked: bool) -> list:
+    """Return the backends on a device that a test runs on, beside those on the CPU.
+
+    asked: whether the test itself asks for devices, so that its file need not be in ON_DEVICE.
+    """
+    if not asked and definition.path.stem not in ON_DEVICE:
+        return []
+    excluded = {kind for mark in definition.iter_markers("without") for kind in mark.args}
+    return [backend for backend in device_backends() if backend.kind not in excluded]
+
+
+@functools.cache
+def missing_nvrtc() -> str | None:
+    """Say what is missing to compile CUDA C, or return None."""
+    from halfbyte.cuda import compile as compiler
+
+    try:
+        compiler._nvrtc()
+    except ImportError as error:
+        return f"CUDA C cannot be compiled here: {error}"
+    return None
 
 
 @contextmanager

@@ -7,11 +7,21 @@ deadline: how long an example takes says nothing about whether it is right.
 
 import os
 import warnings
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import settings
 
-from backends import all_backends, integer_backends
+import halfbyte
+from backends import (
+    all_backends,
+    device_backends,
+    devices_of,
+    integer_backends,
+    kind_of,
+    missing_nvrtc,
+)
+from examples import examples_of
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("small", deadline=None, max_examples=20)
@@ -21,11 +31,57 @@ settings.load_profile(
 )
 
 
-@pytest.fixture(scope="session", params=all_backends(), ids=str)
+# How many examples a test has on an architecture of the PTX machine but the first.
+FEW_EXAMPLES = 10
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "without(*backends, reason): not for the backends of these kinds"
+    )
+
+
+def pytest_generate_tests(metafunc):
+    on_cpu = {"backend": all_backends(), "library": [halfbyte], "device": []}
+    for name in on_cpu.keys() & set(metafunc.fixturenames):
+        params = [*on_cpu[name], *devices_of(metafunc.definition, name == "device")]
+        ids = ["cpu" if param is halfbyte else str(param) for param in params]
+        metafunc.parametrize(name, params, indirect=True, ids=ids, scope="session")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item):
+    """Let Hypothesis draw fewer examples where the first architecture has drawn all."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    backends = [params[name] for name in ("backend", "library", "device") if name in params]
+    few = any(kind_of(x) == "ptx" and x is not device_backends()[0] for x in backends)
+    with examples_of(item.obj, FEW_EXAMPLES) if few else nullcontext():
+        return (yield)
+
+
+@pytest.fixture(scope="session")
 def backend(request):
     """Each backend in turn, its kernels compiled."""
-    request.param.warm_up()
-    return request.param
+    return _ready(request.param)
+
+
+@pytest.fixture(scope="session")
+def library(request):
+    """halfbyte itself, and each backend on a device, for tests that use the library's classes."""
+    return _ready(request.param)
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """Each backend on a device."""
+    return _ready(request.param)
+
+
+def _ready(backend):
+    if kind_of(backend) != "cpu" and missing_nvrtc():
+        pytest.skip(missing_nvrtc())
+    backend.warm_up()
+    return backend
 
 
 @pytest.fixture(scope="session", params=integer_backends(), ids=str)
@@ -33,6 +89,13 @@ def integer_backend(request):
     """Each backend of integer products in turn, its kernels compiled."""
     request.param.warm_up()
     return request.param
+
+
+@pytest.fixture(scope="session")
+def nvrtc():
+    """NVRTC, which compiles CUDA C and needs no GPU."""
+    if missing_nvrtc():
+        pytest.skip(missing_nvrtc())
 
 
 @pytest.fixture(scope="session")

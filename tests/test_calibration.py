@@ -32,15 +32,15 @@ from strategies import seeds
 
 @makers
 @given(drawn=several)
-def test_observer_has_the_bits_of_the_reference(make, drawn):
+def test_observer_has_the_bits_of_the_reference(make, drawn, library):
     arrays = [update.x for update in drawn]
     want = observed(make, arrays, halfbyte_reference)
-    assert_same_results(observed(make, arrays), want)
+    assert_same_results(observed(make, arrays, library), want)
 
 
 @makers
-def test_updates_without_elements_give_scale_1(make):
-    observer = observed(make, [np.zeros((CHANNELS, 0, CHANNELS), np.float32)] * 2)
+def test_updates_without_elements_give_scale_1(make, library):
+    observer = observed(make, [np.zeros((CHANNELS, 0, CHANNELS), np.float32)] * 2, library)
     scale, zero_point = observer.scale_zero_point()
     assert_same_bits(scale, np.ones(scale.shape, np.float32))
     assert zero_point is None
@@ -48,10 +48,10 @@ def test_updates_without_elements_give_scale_1(make):
 
 @makers
 @given(first=updates, second=updates)
-def test_update_without_elements_changes_nothing(make, first, second):
+def test_update_without_elements_changes_nothing(make, first, second, library):
     empty = np.zeros((CHANNELS, 0, CHANNELS), np.float32)
-    got = observed(make, [empty, first.x, empty, second.x, empty])
-    assert_same_results(got, observed(make, [first.x, second.x]))
+    got = observed(make, [empty, first.x, empty, second.x, empty], library)
+    assert_same_results(got, observed(make, [first.x, second.x], library))
 
 
 @makers
@@ -81,19 +81,19 @@ def test_first_update_that_is_not_finite_is_none(make):
     "remake", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))],
     ids=["deepcopy", "copy", "pickle"],
 )  # fmt: skip
-def test_observer_can_be_remade_and_goes_on(make, remake):
+def test_observer_can_be_remade_and_goes_on(make, remake, library):
     x, y = floats((2, CHANNELS, 3, CHANNELS), 1)
-    observer = observed(make, [x])
+    observer = observed(make, [x], library)
     again = remake(observer)
     again.update(y)
-    assert_same_results(again, observed(make, [x, y]))
-    assert_same_results(observer, observed(make, [x]))
+    assert_same_results(again, observed(make, [x, y], library))
+    assert_same_results(observer, observed(make, [x], library))
 
 
 @makers
-def test_update_does_not_keep_the_array(make):
+def test_update_does_not_keep_the_array(make, library):
     x = floats((CHANNELS, 3, CHANNELS), 1)
-    observer = observed(make, [x])
+    observer = observed(make, [x], library)
     want = results(observer)
     x[...] = 7
     assert [str(part) for part in results(observer)] == [str(part) for part in want]
@@ -101,8 +101,8 @@ def test_update_does_not_keep_the_array(make):
 
 @makers
 @given(update=updates, bits=widths, symmetric=st.booleans())
-def test_scale_is_float32_and_zero_point_is_int32(make, update, bits, symmetric):
-    observer = observed(make, [update.x])
+def test_scale_is_float32_and_zero_point_is_int32(make, update, bits, symmetric, library):
+    observer = observed(make, [update.x], library)
     scale, zero_point = observer.scale_zero_point(bits, symmetric)
     channels = () if observer.axis is None else (CHANNELS,)
     assert (scale.dtype, scale.shape) == (np.float32, channels)
@@ -117,29 +117,29 @@ def test_scale_is_float32_and_zero_point_is_int32(make, update, bits, symmetric)
 
 @mergeable
 @given(drawn=several, rest=several, seed=seeds)
-def test_merging_in_any_order_is_one_update_after_the_other(make, drawn, rest, seed):
+def test_merging_in_any_order_is_one_update_after_the_other(make, drawn, rest, seed, library):
     arrays = [update.x for update in (*drawn, *rest)]
-    parts = [observed(make, [x]) for x in arrays]
+    parts = [observed(make, [x], library) for x in arrays]
     rng = np.random.default_rng(seed)
     while len(parts) > 1:
         first, second = (parts.pop(rng.integers(len(parts))) for _ in range(2))
         first.merge(second)
         parts.append(first)
-    assert_same_results(parts[0], observed(make, arrays))
+    assert_same_results(parts[0], observed(make, arrays, library))
 
 
 @without_axis
 @given(drawn=several)
-def test_many_updates_are_one_of_all_their_elements(make, drawn):
+def test_many_updates_are_one_of_all_their_elements(make, drawn, library):
     arrays = [update.x for update in drawn]
     joined = np.concatenate([x.astype(np.float32).ravel() for x in arrays])
-    assert_same_results(observed(make, arrays), observed(make, [joined]))
+    assert_same_results(observed(make, arrays, library), observed(make, [joined], library))
 
 
 @mergeable
-def test_merging_leaves_the_other_as_it_was(make):
+def test_merging_leaves_the_other_as_it_was(make, library):
     x, y = floats((2, CHANNELS, 3, CHANNELS), 1)
-    observer, other = observed(make, [x]), observed(make, [y * np.float32(100)])
+    observer, other = (observed(make, [z], library) for z in (x, y * np.float32(100)))
     before = pickle.dumps(other)
     observer.merge(other)
     observer.update(x * np.float32(1e6))
@@ -148,8 +148,8 @@ def test_merging_leaves_the_other_as_it_was(make):
 
 @mergeable
 @pytest.mark.parametrize("seen_first", [True, False])
-def test_merging_with_one_that_saw_nothing_changes_nothing(make, seen_first):
-    observers = [observed(make, [floats((CHANNELS, 3, CHANNELS), 1)]), make(halfbyte)]
+def test_merging_with_one_that_saw_nothing_changes_nothing(make, seen_first, library):
+    observers = [observed(make, [floats((CHANNELS, 3, CHANNELS), 1)], library), make(library)]
     want = copy.deepcopy(observers[0])
     first, second = observers if seen_first else observers[::-1]
     first.merge(second)
@@ -167,10 +167,10 @@ def test_two_observers_that_saw_nothing_merge_to_one_that_saw_nothing():
 
 
 @given(drawn=several, symmetric=st.booleans(), axis=st.sampled_from((None, 0, 2)))
-def test_min_max_gives_the_scales_of_all_data_at_once(drawn, symmetric, axis):
-    observer = observed(
-        lambda library: library.MinMaxObserver(axis), [update.x for update in drawn]
-    )
+def test_min_max_gives_the_scales_of_all_data_at_once(drawn, symmetric, axis, library):
+    observer = library.MinMaxObserver(axis)
+    for update in drawn:
+        observer.update(update.x)
     joined = np.concatenate([update.x.astype(np.float32) for update in drawn], axis=1)
     want = quantize(joined, axis=axis, symmetric=symmetric)
     scale, zero_point = observer.scale_zero_point(symmetric=symmetric)
@@ -180,21 +180,21 @@ def test_min_max_gives_the_scales_of_all_data_at_once(drawn, symmetric, axis):
 
 
 @given(drawn=several)
-def test_a_hundred_per_cent_are_the_extremes(drawn):
+def test_a_hundred_per_cent_are_the_extremes(drawn, library):
     arrays = [update.x for update in drawn]
-    got = observed(lambda library: library.HistogramObserver("percentile", 100), arrays)
-    assert_same_results(got, observed(MAKERS["min-max"], arrays))
+    got = observed(lambda from_: from_.HistogramObserver("percentile", 100), arrays, library)
+    assert_same_results(got, observed(MAKERS["min-max"], arrays, library))
 
 
-def test_first_update_with_elements_sets_the_average():
-    observer = halfbyte.MovingAverageObserver(momentum=0.25)
+def test_first_update_with_elements_sets_the_average(library):
+    observer = library.MovingAverageObserver(momentum=0.25)
     observer.update(np.zeros(0, np.float32))
     observer.update(np.float32([-127, 0.5]))
     assert observer.scale_zero_point()[0] == 1
 
 
-def test_average_moves_its_part_of_the_way():
-    observer = halfbyte.MovingAverageObserver(momentum=0.25)
+def test_average_moves_its_part_of_the_way(library):
+    observer = library.MovingAverageObserver(momentum=0.25)
     observer.update(np.float32([-127, 1]))
     observer.update(np.float32([-127 + 8 * 127, 8 * 127]))
     # lo = -127 + 8 * 127 / 4 is positive, hi = 1 + (8 * 127 - 1) / 4 = 254.75
@@ -202,18 +202,18 @@ def test_average_moves_its_part_of_the_way():
     assert_same_bits(scale, np.float32(254.75) / np.float32(127) + np.zeros((), np.float32))
 
 
-def test_average_moves_across_more_than_the_largest_number():
+def test_average_moves_across_more_than_the_largest_number(library):
     top = np.finfo(np.float32).max
-    observer = halfbyte.MovingAverageObserver(momentum=0.5)
+    observer = library.MovingAverageObserver(momentum=0.5)
     observer.update(np.float32([-top]))
     observer.update(np.float32([top]))
     # lo = hi = (1 - 1/2) (-top) + top / 2 = 0
     assert observer.scale_zero_point()[0] == 1
 
 
-def test_average_that_a_rounding_takes_too_far_is_finite():
+def test_average_that_a_rounding_takes_too_far_is_finite(library):
     top = np.finfo(np.float32).max
-    observer = halfbyte.MovingAverageObserver(momentum=1)
+    observer = library.MovingAverageObserver(momentum=1)
     observer.update(np.float32([-3 * 2.0**103]))
     observer.update(np.float32([-top]))
     # -top + 3 * 2^103 is a tie and becomes -top + 2 * 2^103, from which the sum overflows.
@@ -225,13 +225,13 @@ def test_average_that_a_rounding_takes_too_far_is_finite():
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("axis", [None, 0, -1])
-def test_quantize_takes_what_an_observer_gives(axis, symmetric):
+def test_quantize_takes_what_an_observer_gives(axis, symmetric, library):
     x = floats((5, 7), 1)
-    observer = halfbyte.MinMaxObserver(axis)
+    observer = library.MinMaxObserver(axis)
     observer.update(x)
     scale, zero_point = observer.scale_zero_point(symmetric=symmetric)
-    got = halfbyte.quantize(x, axis=axis, symmetric=symmetric, scale=scale, zero_point=zero_point)
-    assert got == halfbyte.quantize(x, axis=axis, symmetric=symmetric)
+    got = library.quantize(x, axis=axis, symmetric=symmetric, scale=scale, zero_point=zero_point)
+    assert got == library.quantize(x, axis=axis, symmetric=symmetric)
 
 
 @makers

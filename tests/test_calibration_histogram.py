@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-import halfbyte
 import halfbyte_reference
 from assertions import assert_same_bits
 from halfbyte_reference import bounds, dequantize, mse_candidates, quantize
@@ -25,6 +24,11 @@ def width_of(values):
     return width
 
 
+def percentile_of(percentile):
+    """Return what makes an observer of a percentile."""
+    return lambda library: library.HistogramObserver("percentile", percentile)
+
+
 def exact(arrays):
     return [Fraction(float(value)) for x in arrays for value in x.ravel()]
 
@@ -34,7 +38,7 @@ percentiles = st.sampled_from((100, 99.99, 99, 90, 50, 10, 1, 0.5, 1e-3, 33.3))
 
 
 @given(drawn=few_updates, percentile=percentiles)
-def test_symmetric_percentile_is_the_smallest_edge_that_holds_enough(drawn, percentile):
+def test_symmetric_percentile_is_the_smallest_edge_that_holds_enough(drawn, percentile, library):
     arrays = [update.x for update in drawn]
     values = exact(arrays)
     width, need = width_of(values), math.ceil(len(values) * percentile / 100)
@@ -44,13 +48,13 @@ def test_symmetric_percentile_is_the_smallest_edge_that_holds_enough(drawn, perc
         if sum(-(i + 1) * width <= value < (i + 1) * width for value in values) >= need
     )
     edge = min(edge, max(map(abs, values)))
-    observer = observed(lambda library: library.HistogramObserver("percentile", percentile), arrays)
+    observer = observed(percentile_of(percentile), arrays, library)
     want = quantize(np.array([float(edge)], np.float32))
     assert_same_bits(observer.scale_zero_point()[0], want.scale)
 
 
 @given(drawn=few_updates, percentile=percentiles)
-def test_affine_percentile_leaves_out_as_many_on_either_side(drawn, percentile):
+def test_affine_percentile_leaves_out_as_many_on_either_side(drawn, percentile, library):
     arrays = [update.x for update in drawn]
     values = exact(arrays)
     width, need = width_of(values), math.ceil(len(values) * percentile / 100)
@@ -58,7 +62,7 @@ def test_affine_percentile_leaves_out_as_many_on_either_side(drawn, percentile):
     hi = next(edge for edge in edges[1:] if sum(value < edge for value in values) >= need)
     lo = next(edge for edge in edges[-2::-1] if sum(value >= edge for value in values) >= need)
     ends = max(lo, min(values)), min(hi, max(values))
-    observer = observed(lambda library: library.HistogramObserver("percentile", percentile), arrays)
+    observer = observed(percentile_of(percentile), arrays, library)
     # 0 belongs to either end by itself: cut below the median, lo lies above hi.
     ends = np.float32([min(float(ends[0]), 0), max(float(ends[1]), 0)])
     want = quantize(ends, symmetric=False)
@@ -68,13 +72,13 @@ def test_affine_percentile_leaves_out_as_many_on_either_side(drawn, percentile):
 
 
 @given(drawn=few_updates, bits=widths, symmetric=st.booleans())
-def test_mse_scale_has_the_least_error_of_the_bins(drawn, bits, symmetric):
+def test_mse_scale_has_the_least_error_of_the_bins(drawn, bits, symmetric, library):
     arrays = [update.x for update in drawn]
     values = exact(arrays)
     width = width_of(values)
     bins = Counter(math.floor(value / width) for value in values)
     middles = np.array([float((i + Fraction(1, 2)) * width) for i in bins], np.float32)
-    observer = observed(MAKERS["mse"], arrays)
+    observer = observed(MAKERS["mse"], arrays, library)
     first, zero_point = observed(MAKERS["min-max"], arrays).scale_zero_point(bits, symmetric)
     errors = {}
     for candidate in mse_candidates(first):
@@ -95,17 +99,17 @@ def test_mse_scale_has_the_least_error_of_the_bins(drawn, bits, symmetric):
     assert got_zero_point == zero_point
 
 
-def test_range_whose_ends_dequantize_to_infinity_is_made_smaller():
+def test_range_whose_ends_dequantize_to_infinity_is_made_smaller(library):
     # The scale of the extremes is hi / 196.8, hi's step is 197, and 197 scales exceed FLT_MAX.
     top = np.finfo(np.float32).max
-    observer = halfbyte.HistogramObserver()
+    observer = library.HistogramObserver()
     observer.update(np.array([-top * (58.2 / 196.8), top, 0], np.float32))
     scale, zero_point = observer.scale_zero_point(symmetric=False)
     assert np.isfinite((np.float32(127) - np.float32(zero_point)) * scale)
 
 
-def test_many_elements_are_all_counted():
+def test_many_elements_are_all_counted(library):
     # More than are looked at in one go, in a layout that no view makes flat.
     x = floats((300, 1001), 1)[:, ::2].T
-    got = observed(MAKERS["median"], [x])
+    got = observed(MAKERS["median"], [x], library)
     assert_same_results(got, observed(MAKERS["median"], [x], halfbyte_reference))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, refuses
-from backends import threads
+from backends import threads, without
 from halfbyte_reference import to_f16, to_f32
 from halfbyte_reference.inputs import every_half, floats, halves, strided, ties
 from strategies import laid_out, layouts, out_layouts, seeds, thread_counts
@@ -113,6 +113,7 @@ def test_to_f16_out_may_start_anywhere_in_a_cache_line(offset, backend):
     assert_same_bits(memory[start : start + 999], to_f16(x), backend)
 
 
+@without("ptx", "cuda", reason="the tensor is in the CPU's memory")
 def test_torch_rounds_the_same_way(backend, torch):
     tensor = torch.from_numpy(ties())
     assert_same_bits(backend.to_f16(tensor).numpy(), tensor.half().numpy(), backend)
@@ -163,6 +164,7 @@ def test_cast_to_out_of_another_dtype(function, source, target, backend):
         getattr(backend, function)(np.zeros(3, source), out=np.zeros(3, source))
 
 
+@without("cuda", reason="no array of CuPy is read-only")
 @CASTS
 def test_cast_to_read_only_out(function, source, target, backend):
     out = np.zeros(3, target)

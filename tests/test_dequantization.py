@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, refuses
-from backends import threads
+from backends import threads, without
 from halfbyte import QuantizedTensor
 from halfbyte_reference import dequantize, unpack_nibbles
 from halfbyte_reference.inputs import strided
@@ -81,6 +81,7 @@ def test_tensor_is_left_alone(case, backend):
     assert [part.tobytes() for part in parts] == before
 
 
+@without("ptx", "cuda", reason="the tensor is in the CPU's memory")
 @given(case=cases())
 def test_tensor_dequantizes_itself(case, backend):
     q = tensor(case)
@@ -88,6 +89,7 @@ def test_tensor_dequantizes_itself(case, backend):
         assert_same_bits(q.dequantize(), wanted(q), backend)
 
 
+@without("ptx", "cuda", reason="the tensor is in the CPU's memory")
 @given(case=cases())
 def test_tensor_seen_as_an_array_is_its_values(case, backend):
     q = tensor(case)
@@ -186,6 +188,7 @@ def test_dtype_may_be_anything_that_names_one(dtype, backend):
     assert backend.dequantize(q, dtype=dtype).dtype == np.float16
 
 
+@without("ptx", "cuda", reason="an array on a device is named otherwise")
 @pytest.mark.parametrize(
     "q", [np.zeros(3, np.int8), [1], None, 1.0], ids=lambda q: type(q).__name__
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import operator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Array = np.ndarray[Any, Any]
 
@@ -19,6 +20,7 @@ F16 = np.dtype(np.float16)
 F32 = np.dtype(np.float32)
 
 _DLPACK_CPU = 1
+_DLPACK_CUDA = (2, 13)  # a GPU's memory, and memory that moves
 # Arguments that may be None.
 _OPTIONAL = ("c", "bias", "out")
 # Subclasses whose elements or indexing mean something else than an array's.
@@ -121,28 +123,75 @@ def kind_of(x: object) -> str:
     return typ.__name__ if typ.__module__ == "builtins" else f"{typ.__module__}.{typ.__name__}"
 
 
+def on_device(x: object) -> bool:
+    """Whether an array that passed `as_array` is on a GPU; a number is not."""
+    return hasattr(x, "__dlpack_device__") and not isinstance(x, (np.ndarray, np.generic))
+
+
+def place_of(x: object) -> str:
+    """Say where an array is that passed `as_array`, for an error's text."""
+    return "on a GPU" if on_device(x) else "in the CPU's memory"
+
+
+def as_array(function: str, name: str, x: Any) -> tuple[Any, Any]:
+    """View of x as a NumPy array, as a CuPy array where x is on a GPU, and x's library."""
+    if _is_foreign(x) and _device_of(function, name, x) in _DLPACK_CUDA:
+        from halfbyte.cuda import runtime
+
+        return runtime.array(function, name, x), _library_of(x)
+    return as_numpy(function, name, x)
+
+
 def as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
     """View of x as a plain NumPy array, and the namespace of x's library."""
     if isinstance(x, np.ndarray) and not isinstance(x, REFUSED):
         return x.view(np.ndarray), np
-    if not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__"):
-        from array_api_compat import array_namespace
-
-        try:
-            device = x.__dlpack_device__()[0]
-            if device == _DLPACK_CPU:
-                return np.from_dlpack(x), array_namespace(x)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            msg = (
-                f"{function}: {name} is a {kind_of(x)} with dtype {getattr(x, 'dtype', None)} that "
-            )
-            msg += f"NumPy cannot view: {error}; "
-            msg += "need float16, float32 or integer values in plain memory"
-            raise TypeError(msg) from error
+    if _is_foreign(x):
+        if _device_of(function, name, x) == _DLPACK_CPU:
+            with _viewing(function, name, x):
+                return np.from_dlpack(x), _library_of(x)
         msg = f"{function}: {name} is a {kind_of(x)} on a device; need an array in the CPU's memory"
         raise TypeError(msg)
     msg = f"{function}: {name} is a {kind_of(x)}; need a NumPy array, or one with __dlpack__"
     raise TypeError(msg)
+
+
+def _is_foreign(x: Any) -> bool:
+    """Whether x is an array of another library."""
+    return not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "__dlpack_device__")
+
+
+def _device_of(function: str, name: str, x: Any) -> int:
+    """Return DLPack's number of the kind of device that x is on."""
+    with _viewing(function, name, x):
+        return int(x.__dlpack_device__()[0])
+
+
+def _library_of(x: Any) -> Any:
+    from array_api_compat import array_namespace
+
+    return array_namespace(x)
+
+
+@contextlib.contextmanager
+def _viewing(function: str, name: str, x: Any) -> Iterator[None]:
+    """Turn what a library says of an array that it cannot show into a TypeError."""
+    try:
+        yield
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        msg = f"{function}: {name} is a {kind_of(x)} with dtype {getattr(x, 'dtype', None)} that "
+        msg += f"NumPy cannot view: {error}; "
+        msg += "need float16, float32 or integer values in plain memory"
+        raise TypeError(msg) from error
+
+
+def header(x: Any) -> Array:
+    """Return a NumPy array that says where x lies. On a GPU it must not be read."""
+    if not on_device(x):
+        return x  # type: ignore[no-any-return]
+    from halfbyte.cuda import runtime
+
+    return runtime.header(x)
 
 
 def check_out(
@@ -151,8 +200,11 @@ def check_out(
 ) -> None:  # fmt: skip
     """Raise ValueError unless `out` has this shape, can be written, and shares no byte with inputs.
 
-    An input named in `itself` may be `out`: same address, shape, strides and dtype.
+    An input named in `itself` may be `out`: same address, shape, strides and dtype. All are on one
+    device.
     """
+    if on_device(out):
+        out, inputs = header(out), [(name, header(x)) for name, x in inputs]
     if out.shape != shape:
         msg = f"{function}: out has shape {out.shape}; need {shape}"
         raise ValueError(msg)

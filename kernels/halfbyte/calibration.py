@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from halfbyte import ranges
-from halfbyte.arrays import F32, Array, checked_real, kind_of, single_bits
+from halfbyte.arrays import F32, Array, checked_real, kind_of, on_device, single_bits
+from halfbyte.devices import beside, on_host
 from halfbyte.observer import Observer, checked_axis
+from halfbyte.quantized import I32
 
 _METHODS = ("mse", "percentile")
 
@@ -38,6 +40,11 @@ class MinMaxObserver(Observer):
     def _take(self, x: Array, lo: Array, hi: Array) -> None:
         self._join(lo, hi)
 
+    def _take_on_device(self, x: Any, axis: int | None) -> None:
+        from halfbyte.cuda import observers
+
+        self._join_on_device(*observers.extremes(x, axis))
+
     def merge(self, other: Self) -> None:
         """Take into account all that another observer of the same axis has seen.
 
@@ -49,8 +56,11 @@ class MinMaxObserver(Observer):
             Another axis or another number of channels. Nothing is changed.
         """
         self._check_merge(other)
-        if other._lo is not None and other._hi is not None:
-            self._join(other._lo, other._hi)
+        if other._lo is not None:
+            if on_device(other._lo):
+                self._join_on_device(other._lo, other._hi, other._bad)
+            else:
+                self._join(other._lo, other._hi)
             self._library = other._library
 
 
@@ -78,15 +88,27 @@ class MovingAverageObserver(Observer):
             raise ValueError(msg)
         self.momentum = float(momentum)
         self._momentum = np.array([bits], np.uint32).view(F32)
+        self._moving = False  # on a GPU: whether an update had elements
 
     def _take(self, x: Array, lo: Array, hi: Array) -> None:
-        if self._lo is None or self._hi is None or not np.isfinite(self._lo).all():
+        if self._lo is None or not np.isfinite(self._lo).all():
             self._lo, self._hi = lo, hi
         elif x.size:
             from halfbyte.cpu import quantization as cpu
 
             self._lo = cpu.moved_extremes(self._lo, lo, self._momentum)
             self._hi = cpu.moved_extremes(self._hi, hi, self._momentum)
+
+    def _take_on_device(self, x: Any, axis: int | None) -> None:
+        from halfbyte.cuda import observers
+
+        latest = observers.extremes(x, axis)
+        if self._moving:
+            momentum = float(self._momentum[0])
+            observers.move(self._lo, self._hi, self._bad, *latest, momentum)
+        elif self._lo is None or x.size:
+            self._lo, self._hi, self._bad = latest
+            self._moving = x.size > 0
 
     def _arguments(self) -> str:
         return f"axis={self.axis}, momentum={self.momentum}"
@@ -122,12 +144,38 @@ class HistogramObserver(Observer):
         if not 0 < self.percentile <= 100:
             msg = f"{name}: percentile is {percentile}; need 0 < percentile <= 100"
             raise ValueError(msg)
-        self._counts = np.zeros(ranges.BINS, np.int64)
-        self._exponent: int | None = None  # of a bin's width; None while there were only zeros
+        self._counts: Any = np.zeros(ranges.BINS, np.int64)
+        self._exponent: Any = None  # of a bin's width; None while there were only zeros
 
     def _take(self, x: Array, lo: Array, hi: Array) -> None:
         exponent = ranges.exponent_of(lo, hi) if x.size else None
         self._count(lo, hi, exponent, ranges.histogram(x, exponent))
+
+    def _take_on_device(self, x: Any, axis: int | None) -> None:
+        from halfbyte.cuda import observers
+
+        self._start_on_device(x)
+        observers.count(x, self._counts, self._exponent, self._lo, self._hi, self._bad)
+
+    def _start_on_device(self, like: Any) -> None:
+        """Make sure that there is a histogram on a GPU."""
+        if self._lo is None:
+            from halfbyte.cuda import observers
+
+            self._counts = beside(like, self._counts, np.int64)
+            self._exponent = beside(like, observers.NO_EXPONENT, I32)
+            self._lo, self._hi = (beside(like, end, F32) for end in (np.inf, -np.inf))
+            self._bad = beside(like, 0, I32)
+
+    def _on_host(self) -> Self:
+        seen = super()._on_host()
+        if seen is not self:
+            from halfbyte.cuda import observers
+
+            exponent = int(on_host(self._exponent))
+            seen._counts = on_host(self._counts)
+            seen._exponent = None if exponent == observers.NO_EXPONENT else exponent
+        return seen
 
     def merge(self, other: Self) -> None:
         """Count all that another observer of the same method has counted.
@@ -140,7 +188,14 @@ class HistogramObserver(Observer):
             Another method or percentile. Nothing is changed.
         """
         self._check_merge(other)
-        if other._lo is not None and other._hi is not None:
+        if on_device(other._lo):
+            from halfbyte.cuda import observers
+
+            self._start_on_device(other._lo)
+            observers.merge(self._counts, self._exponent, other._counts, other._exponent)
+            self._join_on_device(other._lo, other._hi, other._bad)
+            self._library = other._library
+        elif other._lo is not None:
             self._count(other._lo, other._hi, other._exponent, other._counts)
             self._library = other._library
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, check_out, is_numpy, require_dtype, through_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from halfbyte.arrays import F16, F32, check_out, is_numpy, require_dtype
+from halfbyte.devices import backend_of, empty_like
+from halfbyte.tensors import library
+from halfbyte.tensors.arguments import device_views_of
 
 
 def to_f16(x: Any, *, out: Any = None) -> Any:
@@ -34,7 +34,7 @@ def to_f16(x: Any, *, out: Any = None) -> Any:
     ValueError
         `out` has another shape, is read-only, or shares memory.
     """
-    return _convert(to_f16, "to_f16", x, out, F32, F16)
+    return _convert("to_f16", x, out, F32, F16)
 
 
 def to_f32(x: Any, *, out: Any = None) -> Any:
@@ -58,27 +58,20 @@ def to_f32(x: Any, *, out: Any = None) -> Any:
     ValueError
         `out` has another shape, is read-only, or shares memory.
     """
-    return _convert(to_f32, "to_f32", x, out, F16, F32)
+    return _convert("to_f32", x, out, F16, F32)
 
 
-def _convert(
-    function: Callable[..., Any],
-    name: str,
-    x: Any,
-    out: Any,
-    source: np.dtype[Any],
-    target: np.dtype[Any],
-) -> Any:
+def _convert(name: str, x: Any, out: Any, source: np.dtype[Any], target: np.dtype[Any]) -> Any:
+    view, result, home = x, out, np
     if not (is_numpy(x) and (out is None or is_numpy(out))):
-        return through_numpy(function, name, {"x": x, "out": out}, {})
-    require_dtype(name, "x", x, (source,))
-    if out is None:
-        out = np.empty_like(x, target)
+        seen, home = device_views_of(name, x=x, out=out)
+        view, result = seen["x"], seen["out"]
+    require_dtype(name, "x", view, (source,))
+    if result is None:
+        result = empty_like(view, target)
     else:
-        require_dtype(name, "out", out, (target,))
-        check_out(name, out, x.shape, [("x", x)])
-    if x.size:
-        from halfbyte.cpu import casts
-
-        casts.convert(x, out)
-    return out
+        require_dtype(name, "out", result, (target,))
+        check_out(name, result, view.shape, [("x", view)])
+    if view.size:
+        backend_of(view, "casts").convert(view, result)
+    return library.of(home, result) if out is None else out

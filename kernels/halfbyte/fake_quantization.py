@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, check_out, require_dtype
+from halfbyte.arrays import F16, F32, check_out, require_dtype
+from halfbyte.devices import backend_of, beside, empty_like
 from halfbyte.quantized import (
+    I32,
+    Scheme,
     check_axis,
     check_bits,
     check_flag,
@@ -19,7 +22,7 @@ from halfbyte.quantized import (
     scale_shape,
 )
 from halfbyte.tensors import library
-from halfbyte.tensors.arguments import views_of
+from halfbyte.tensors.arguments import device_views_of
 
 
 def fake_quantize(
@@ -60,19 +63,17 @@ def fake_quantize(
         Arguments that do not go together, a wrong shape, a scale or zero point out of range.
     """
     name = "fake_quantize"
-    seen, home = views_of(name, x=x, scale=scale, zero_point=zero_point, out=out)
+    seen, home = device_views_of(name, x=x, scale=scale, zero_point=zero_point, out=out)
     x, result = seen["x"], seen["out"]
     require_dtype(name, "x", x, (F32, F16))
     s, z, scheme = _fake_arguments(name, x, seen, bits, axis, group_size, narrow_range, signed)
     if result is None:
-        result = np.empty_like(x)
+        result = empty_like(x, x.dtype)
     else:
         require_dtype(name, "out", result, (x.dtype,))
         _check_fake_out(name, result, seen)
     if x.size:
-        from halfbyte.cpu import quantization as cpu
-
-        cpu.fake_quantize(x, result, s, z, cpu.Scheme(*scheme))
+        backend_of(x, "quantization").fake_quantize(x, result, s, z, scheme)
     return library.of(home, result) if out is None else out
 
 
@@ -119,7 +120,7 @@ def fake_quantize_backward(
         Arguments that do not go together, a wrong shape, a scale or zero point out of range.
     """
     name = "fake_quantize_backward"
-    seen, home = views_of(name, dy=dy, x=x, scale=scale, zero_point=zero_point, out=out)
+    seen, home = device_views_of(name, dy=dy, x=x, scale=scale, zero_point=zero_point, out=out)
     dy, x, result = seen["dy"], seen["x"], seen["out"]
     require_dtype(name, "dy", dy, (F32, F16))
     require_dtype(name, "x", x, (F32, F16))
@@ -128,24 +129,24 @@ def fake_quantize_backward(
         raise ValueError(msg)
     s, z, scheme = _fake_arguments(name, x, seen, bits, axis, group_size, narrow_range, signed)
     if result is None:
-        result = np.empty_like(dy)
+        result = empty_like(dy, dy.dtype)
     else:
         require_dtype(name, "out", result, (dy.dtype,))
         _check_fake_out(name, result, seen)
-    dscale = np.zeros(s.shape, np.float32)
     if x.size:
-        from halfbyte.cpu import quantization as cpu
-
-        dscale = cpu.fake_quantize_backward(dy, x, result, s, z, cpu.Scheme(*scheme))
+        backend = backend_of(x, "quantization")
+        dscale = backend.fake_quantize_backward(dy, x, result, s, z, scheme)
+    else:
+        dscale = beside(x, np.zeros(s.shape, F32), F32)
     dscale = library.of(home, dscale)
     return (library.of(home, result) if out is None else out), dscale
 
 
 def _fake_arguments(
-    name: str, x: Array, seen: dict[str, Any], bits: Any, axis: Any, group_size: Any,
+    name: str, x: Any, seen: dict[str, Any], bits: Any, axis: Any, group_size: Any,
     narrow_range: Any, signed: Any,
-) -> tuple[Array, Array | None, tuple[Any, ...]]:  # fmt: skip
-    """Return scale, zero point and (bits, axis, group_size, qmin, qmax), checked."""
+) -> tuple[Any, Any, Scheme]:  # fmt: skip
+    """Return scale and zero point where x is, and how x is quantized, checked."""
     scale, zero_point = seen["scale"], seen["zero_point"]
     bits = check_bits(name, bits)
     axis = check_axis(name, axis, x.ndim)
@@ -156,13 +157,14 @@ def _fake_arguments(
         raise ValueError(msg)
     qmin, qmax = checked_range(name, bits, signed, narrow_range, narrow=zero_point is None)
     shape = scale_shape(x.shape, axis, group_size)
-    scale = np.ascontiguousarray(check_scale(name, "scale", scale, shape)).reshape(shape)
+    scale = beside(x, check_scale(name, "scale", scale, shape), F32)
     if zero_point is not None:
         zero_point = check_zero_point(name, "zero_point", zero_point, shape, qmin, qmax)
     # Padding is of no concern here: nothing is packed.
-    return scale, zero_point, (8, axis, group_size, qmin, qmax)
+    scheme = Scheme(8, axis, group_size, qmin, qmax)
+    return scale, beside(x, zero_point, I32), scheme
 
 
-def _check_fake_out(name: str, out: Array, seen: dict[str, Any]) -> None:
-    inputs = [(k, v) for k, v in seen.items() if k != "out" and isinstance(v, np.ndarray)]
+def _check_fake_out(name: str, out: Any, seen: dict[str, Any]) -> None:
+    inputs = [(k, v) for k, v in seen.items() if k != "out" and hasattr(v, "strides")]
     check_out(name, out, seen["x"].shape, inputs)

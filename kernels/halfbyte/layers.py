@@ -23,7 +23,7 @@ from halfbyte.layer_arguments import (
     refuse_shape,
 )
 from halfbyte.products import ANY_DEPTH, FLOATS, check_activation, checked_bias, row_blocks
-from halfbyte.quantized import Codes, QuantizedRows
+from halfbyte.quantized import Codes, QuantizedRows, Scheme
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 from halfbyte.tensors.arguments import views_of
 
@@ -193,7 +193,7 @@ def _apply_halves(
     if form.scale is not None:
         from halfbyte.cpu import quantization as cpu
 
-        scheme = cpu.Scheme(8, None, None, *form.limits)
+        scheme = Scheme(8, None, None, *form.limits)
         cpu.quantize(y, out, form.scale, form.zero_point, scheme, None)
 
 

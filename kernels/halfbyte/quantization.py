@@ -7,17 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import (
-    F16,
-    F32,
-    Array,
-    check_out,
-    kind_of,
-    require_dtype,
-)
+from halfbyte.arrays import F16, F32, check_out, kind_of, on_device, require_dtype
+from halfbyte.devices import assign, backend_of, beside, empty, empty_like, on_host
 from halfbyte.quantized import (
     I32,
     U8,
+    Scheme,
     check_axis,
     check_bits,
     check_choice,
@@ -33,7 +28,7 @@ from halfbyte.quantized import (
     values_shape,
 )
 from halfbyte.tensors import QuantizedTensor, library
-from halfbyte.tensors.arguments import checked_dtype, out_view, views_of
+from halfbyte.tensors.arguments import checked_dtype, device_views_of, out_view
 
 
 def quantize(
@@ -117,7 +112,7 @@ def quantize(
     (1/2 + 2**(bits - 23)) * scale.
     """
     name = "quantize"
-    seen, home = views_of(name, x=x, scale=scale, zero_point=zero_point)
+    seen, home = device_views_of(name, x=x, scale=scale, zero_point=zero_point)
     x, scale, zero_point = seen["x"], seen["scale"], seen["zero_point"]
     require_dtype(name, "x", x, (F32, F16))
     bits = check_bits(name, bits)
@@ -154,25 +149,24 @@ def quantize(
     else:
         want = (bits, axis, group_size, signed, x.shape)
         values, its_scale, its_zero = _checked_out(name, out, want, home, affine=not symmetric)
+        library.check_place(name, {"x": x, "out": values})
         inputs = [("x", x), ("scale", scale), ("zero_point", zero_point)]
         _check_parts(name, (values, its_scale, its_zero), inputs)
 
-    from halfbyte.cpu import quantization as cpu
-
-    scheme = cpu.Scheme(bits, axis, group_size, qmin, qmax, symmetric)
+    backend = backend_of(x, "quantization")
+    scheme = Scheme(bits, axis, group_size, qmin, qmax, symmetric)
     if given:
-        scale = np.array(scale, order="C")
-        zero_point = None if zero_point is None else np.array(zero_point, order="C")
+        scale, zero_point = beside(x, scale, F32), beside(x, zero_point, I32)
         if x.size:
-            cpu.quantize(x, values, scale, zero_point, scheme, seed)
-        its_scale[...] = scale
+            backend.quantize(x, values, scale, zero_point, scheme, seed)
+        assign(its_scale, scale)
         if its_zero is not None:
-            its_zero[...] = zero_point
-    elif not cpu.quantize_from_data(
+            assign(its_zero, zero_point)
+    elif not backend.quantize_from_data(
         x, values, its_scale, its_zero, scheme,
         method=method, seed=seed, check_finite=check_finite, keep=out is not None,
     ):  # fmt: skip
-        msg = f"{name}: x has a NaN or an infinity {_first_bad(x, axis, group_size)}"
+        msg = f"{name}: x has a NaN or an infinity {_first_bad(on_host(x), axis, group_size)}"
         msg += "; need finite numbers, or check_finite=False"
         raise ValueError(msg)
     if out is not None:
@@ -211,25 +205,25 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     if not isinstance(q, QuantizedTensor):
         msg = f"{name}: q is a {kind_of(q)}; need a QuantizedTensor"
         raise TypeError(msg)
-    values, scale, zero_point = q._numpy()
+    values, scale, zero_point = q._parts()
     home = library.library_of(q.values)
     wanted = checked_dtype(name, dtype, home, (F32, F16))
     if out is None:
-        result = np.empty(q.shape, wanted)
-        if values.shape == q.shape:
-            result = np.empty_like(values, wanted)
+        packed = values.shape != q.shape
+        result = empty(values, q.shape, wanted) if packed else empty_like(values, wanted)
     else:
         result = out_view(name, out, home)
+        library.check_place(name, {"q": values, "out": result})
         require_dtype(name, "out", result, (wanted,))
         check_out(
             name, result, q.shape, [("q", v) for v in (values, scale, zero_point) if v is not None]
         )
     if result.size:
-        from halfbyte.cpu import quantization as cpu
-
+        backend = backend_of(values, "quantization")
         qmin, qmax = code_range(q.bits, q.signed, narrow=False)
-        scheme = cpu.Scheme(q.bits, q.axis, q.group_size, qmin, qmax)
-        cpu.dequantize(values, result, np.ascontiguousarray(scale), zero_point, scheme)
+        scheme = Scheme(q.bits, q.axis, q.group_size, qmin, qmax)
+        scale = scale if on_device(scale) else np.ascontiguousarray(scale)
+        backend.dequantize(values, result, scale, zero_point, scheme)
     return library.of(home, result) if out is None else out
 
 
@@ -251,20 +245,20 @@ def _checked_seed(name: str, rounding: str, seed: Any) -> int | None:
 
 
 def _new_parts(
-    x: Array, bits: int, signed: bool, shape: tuple[int, ...], *, affine: bool
-) -> tuple[Array, Array, Array | None]:
+    x: Any, bits: int, signed: bool, shape: tuple[int, ...], *, affine: bool
+) -> tuple[Any, Any, Any]:
     """Empty values, scale and zero point for x."""
     if bits == 4:
-        values = np.empty(values_shape(x.shape, bits), U8)
+        values = empty(x, values_shape(x.shape, bits), U8)
     else:
-        values = np.empty_like(x, code_dtype(signed))
-    return values, np.empty(shape, F32), np.empty(shape, I32) if affine else None
+        values = empty_like(x, code_dtype(signed))
+    return values, empty(x, shape, F32), empty(x, shape, I32) if affine else None
 
 
 def _checked_out(
     name: str, out: Any, want: tuple[Any, ...], home: Any, *, affine: bool
-) -> tuple[Array, Array, Array | None]:
-    """Return the parts of `out`, which has these (bits, axis, ...), as NumPy arrays."""
+) -> tuple[Any, Any, Any]:
+    """Return the parts of `out`, which has these (bits, axis, ...)."""
     if not isinstance(out, QuantizedTensor):
         msg = f"{name}: out is a {kind_of(out)}; need a QuantizedTensor"
         raise TypeError(msg)
@@ -281,24 +275,23 @@ def _checked_out(
     if library.library_of(out.values) is not home:
         msg = f"{name}: out holds a {kind_of(out.values)}; need arrays of the library of x"
         raise TypeError(msg)
-    return out._numpy()
+    return out._parts()
 
 
-def _check_parts(
-    name: str, parts: tuple[Array | None, ...], inputs: list[tuple[str, Array | None]]
-) -> None:
+def _check_parts(name: str, parts: tuple[Any, ...], inputs: list[tuple[str, Any]]) -> None:
     """Raise ValueError where parts of `out` share memory, with inputs or among themselves.
 
     A scale or zero point may be that of `out`.
     """
-    others = [(k, v) for k, v in inputs if v is not None]
+    # A number beside an array on a GPU is none of its memory.
+    others = [(k, v) for k, v in inputs if v is not None and on_device(v) == on_device(parts[0])]
     for part in parts:
         if part is not None:
             check_out(name, part, part.shape, others, itself=("scale", "zero_point"))
             others.append(("another part of itself", part))
 
 
-def _first_bad(x: Array, axis: int | None, group_size: int | None) -> str:
+def _first_bad(x: Any, axis: int | None, group_size: int | None) -> str:
     """Where the first channel lies that is not finite."""
     bad = ~np.isfinite(x)
     if axis is not None:

@@ -2,6 +2,7 @@
 """What codes, scales and zero points may be: ranges, shapes and checks that several modules share.
 
 Floats are judged by their bits, so that a subnormal scale is positive in any floating-point mode.
+Values on a GPU are not looked at: that would wait for it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from halfbyte.arrays import (
     Array,
     describe_dtype,
     kind_of,
+    on_device,
     require_dtype,
     single_bits,
 )
@@ -53,6 +55,17 @@ class Requantization(NamedTuple):
     zero_point: int  # 0 where there is none
     qmin: int
     qmax: int
+
+
+class Scheme(NamedTuple):
+    """How an array is quantized, but for the scales themselves."""
+
+    bits: int
+    axis: int | None  # not negative
+    group_size: int | None
+    qmin: int
+    qmax: int
+    symmetric: bool = True
 
 
 def code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
@@ -176,6 +189,8 @@ def checked_range(
 
 def check_codes(function: str, name: str, codes: Array, qmin: int, qmax: int) -> None:
     """Raise ValueError that names the first code out of range."""
+    if on_device(codes):
+        return
     wrong = (codes < qmin) | (codes > qmax)
     if wrong.any():
         place, index = _first(wrong)
@@ -194,11 +209,13 @@ def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) ->
         return rounded
     if isinstance(scale, np.float32):
         scale = np.asarray(scale)
-    elif not _is_numpy(scale):
+    elif not _is_array(scale):
         msg = f"{function}: {name} is a {kind_of(scale)}; need a float32 array or a Python float"
         raise TypeError(msg)
     require_dtype(function, name, scale, (F32,))
     _check_shape(function, name, scale, shape)
+    if on_device(scale):
+        return scale  # type: ignore[no-any-return]
     bits = scale.view(np.uint32)
     wrong = (bits == 0) | (bits >= _INFINITY)
     if wrong.any():
@@ -213,7 +230,7 @@ def check_zero_point(
 ) -> Array:
     """Return the zero points as an int32 array of exactly this shape, codes in [qmin, qmax].
 
-    An int32 array is returned as it is. A Python integer stands for the shape ().
+    An int32 array is returned as it is, and any on a GPU. A Python integer stands for the shape ().
     """
     if is_integer(zero_point):
         number = int(zero_point)  # of any size
@@ -223,19 +240,22 @@ def check_zero_point(
         one: Array = np.asarray(number, I32)
         _check_shape(function, name, one, shape)
         return one
-    if not _is_numpy(zero_point):
+    if not _is_array(zero_point):
         msg = f"{function}: {name} is a {kind_of(zero_point)}; need an integer array"
         raise TypeError(msg)
     if zero_point.dtype.kind not in "iu" or not zero_point.dtype.isnative:
         msg = f"{function}: {name} has dtype {describe_dtype(zero_point.dtype)}; need integers"
         raise TypeError(msg)
     _check_shape(function, name, zero_point, shape)
+    if on_device(zero_point):
+        return zero_point  # type: ignore[no-any-return]
     check_codes(function, name, zero_point, qmin, qmax)
     return zero_point.astype(I32, copy=False)  # type: ignore[no-any-return]
 
 
-def _is_numpy(x: object) -> bool:
-    return isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, REFUSED)
+def _is_array(x: object) -> bool:
+    numpy = isinstance(x, (np.ndarray, np.generic)) and not isinstance(x, REFUSED)
+    return numpy or on_device(x)
 
 
 def _rounded(function: str, name: str, number: float) -> Array:

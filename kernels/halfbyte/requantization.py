@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import F32, Array, check_out, kind_of, require_dtype, single_bits
+from halfbyte.arrays import F32, check_out, kind_of, on_device, require_dtype, single_bits
+from halfbyte.devices import backend_of, beside, empty_like
 from halfbyte.quantized import (
     I8,
     I32,
@@ -19,7 +20,7 @@ from halfbyte.quantized import (
     is_integer,
 )
 from halfbyte.tensors import library
-from halfbyte.tensors.arguments import checked_dtype, views_of
+from halfbyte.tensors.arguments import checked_dtype, device_views_of
 
 
 def requantize(
@@ -69,7 +70,9 @@ def requantize(
         A wrong shape, a scale or zero point out of range.
     """
     name = "requantize"
-    seen, home = views_of(name, acc=acc, scale=scale, zero_point=zero_point, bias=bias, out=out)
+    seen, home = device_views_of(
+        name, acc=acc, scale=scale, zero_point=zero_point, bias=bias, out=out
+    )
     acc, result = seen["acc"], seen["out"]
     require_dtype(name, "acc", acc, (I32,))
     wanted = checked_dtype(name, dtype, home, (I8, U8))
@@ -88,16 +91,15 @@ def requantize(
             value = _checked_bias(name, value)
         channels[key] = value
     if result is None:
-        result = np.empty_like(acc, wanted)
+        result = empty_like(acc, wanted)
     else:
         require_dtype(name, "out", result, (wanted,))
-        inputs = [(k, v) for k, v in seen.items() if k != "out" and isinstance(v, np.ndarray)]
+        inputs = [(k, v) for k, v in seen.items() if k != "out" and hasattr(v, "strides")]
         check_out(name, result, acc.shape, inputs)
     if acc.size:
-        from halfbyte.cpu import quantization as cpu
-
-        s, z, b = (channels[key].astype(np.float32) for key in ("scale", "zero_point", "bias"))
-        cpu.requantize(acc, result, s, z, b, its_axis, relu=activation == "relu")
+        s, z, b = (beside(acc, channels[key], F32) for key in ("scale", "zero_point", "bias"))
+        backend = backend_of(acc, "quantization")
+        backend.requantize(acc, result, s, z, b, its_axis, relu=activation == "relu")
     return library.of(home, result) if out is None else out
 
 
@@ -110,7 +112,7 @@ def _channel_shape(
     name: str, key: str, value: Any, shape: tuple[int, ...], axis: int | None
 ) -> tuple[int, ...]:
     """Return the value's shape, which is () or (shape[axis],)."""
-    got = value.shape if isinstance(value, np.ndarray) else ()
+    got = getattr(value, "shape", ())
     if got == () or (axis is not None and got == (shape[axis],)):
         return got
     need = "()" if axis is None else f"() or {(shape[axis],)}"
@@ -118,7 +120,7 @@ def _channel_shape(
     raise ValueError(msg)
 
 
-def _checked_bias(name: str, bias: Any) -> Array:
+def _checked_bias(name: str, bias: Any) -> Any:
     if type(bias) in (float, int):
         try:
             bits = single_bits(float(bias))
@@ -126,9 +128,12 @@ def _checked_bias(name: str, bias: Any) -> Array:
             msg = f"{name}: bias is {bias}; need a number that float64 can hold"
             raise ValueError(msg) from None
         return np.asarray(bits, np.uint32).view(F32)
+    if on_device(bias):
+        require_dtype(name, "bias", bias, (F32,))
+        return bias
     if not isinstance(bias, (np.ndarray, np.float32)):
         msg = f"{name}: bias is a {kind_of(bias)}; need a float32 array or a Python float"
         raise TypeError(msg)
-    array: Array = np.asarray(bias)
+    array = np.asarray(bias)
     require_dtype(name, "bias", array, (F32,))
     return array

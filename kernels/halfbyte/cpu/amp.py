@@ -15,8 +15,8 @@ from halfbyte.cpu import amp_gradients as gradients
 from halfbyte.cpu import amp_steps as steps
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu.amp_rows import COUNT, DIRECT, NUMBER, OPERANDS, PIECE, SCRATCH_BYTES
-from halfbyte.cpu.dimensions import merge_dimensions
 from halfbyte.cpu.launching import address_of, scratch
+from halfbyte.dimensions import merge_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

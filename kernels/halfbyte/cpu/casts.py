@@ -11,7 +11,7 @@ import numpy as np
 
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu import casts_kernel as kernels
-from halfbyte.cpu.dimensions import merge_dimensions
+from halfbyte.dimensions import merge_dimensions
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array

@@ -6,7 +6,7 @@ Arguments are checked. Scales are float32 arrays in C order, zero points int32 o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from halfbyte.cpu.quantization_plan import (
     parts_for_threads,
 )
 from halfbyte.cpu.quantization_sums import add_parts, round_sums
+from halfbyte.quantized import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,23 +43,12 @@ if TYPE_CHECKING:
 _ZERO = np.zeros((), np.float32)
 
 
-class Scheme(NamedTuple):
-    """How an array is quantized, but for the scales themselves."""
-
-    bits: int
-    axis: int | None
-    group_size: int | None
-    qmin: int
-    qmax: int
-    symmetric: bool = True
-
-    @property
-    def options(self) -> dict[int, int]:
-        return {
-            rows.QMIN: self.qmin,
-            rows.QMAX: self.qmax,
-            rows.SYMMETRIC: int(self.symmetric),
-        }
+def _options(scheme: Scheme) -> dict[int, int]:
+    return {
+        rows.QMIN: scheme.qmin,
+        rows.QMAX: scheme.qmax,
+        rows.SYMMETRIC: int(scheme.symmetric),
+    }
 
 
 def quantize(
@@ -127,7 +117,7 @@ def _code(
     place: Layout, operands: list[Operand], scheme: Scheme, steps: dict[int, int], seed: int | None
 ) -> bool:
     kernel = codes.quantize_nibbles if scheme.bits == 4 else codes.quantize_bytes
-    options = {**scheme.options, **steps, rows.SIZE: operands[0].form.size}
+    options = {**_options(scheme), **steps, rows.SIZE: operands[0].form.size}
     if seed is not None:
         options[rows.STOCHASTIC] = 1
     number = 0 if seed is None else seed - (seed >> 63 << 64)  # as a signed integer
@@ -226,7 +216,7 @@ def requantize(
         own = padded(value, value.size) if value.ndim else value
         operands.append(channels(own, acc.shape, own_axis, grouped=False))
     place = layout(operands, acc.shape, keep_last=False)
-    options = {**scheme.options, rows.RELU: int(relu)}
+    options = {**_options(scheme), rows.RELU: int(relu)}
     parts = parts_for_threads(place)
     launch(values.requantize, place, operands, options, parts=parts)
 
@@ -237,7 +227,7 @@ def fake_quantize(
     """out = what x is after quantizing and dequantizing."""
     operands = [elements(x), elements(out), *_channels(scale, zero_point, x.shape, scheme)]
     place = _laid_out(operands, x.shape, scheme)
-    options = {**scheme.options, rows.SIZE: x.itemsize}
+    options = {**_options(scheme), rows.SIZE: x.itemsize}
     parts = parts_for_threads(place)
     launch(fake.fake, place, operands, options, parts=parts)
 
@@ -277,7 +267,7 @@ def _sums(
     # Parts of groups are groups; parts of anything else share channels.
     parts = parts_for_sums(place, candidates * scale.size)
     sums = np.zeros((1 if grouped else parts, candidates, *room))
-    options = {**scheme.options, rows.CANDIDATE_BYTES: sums.strides[1]}
+    options = {**_options(scheme), rows.CANDIDATE_BYTES: sums.strides[1]}
     options |= {rows.SIZE: first[0].form.size, rows.OTHER_SIZE: (last or first)[0].form.size}
     if any(place.each) or (grouped and place.per < 4096):
         options[rows.STREAMING] = 0  # plain stores of sums in between would make it slow

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, is_numpy
+from halfbyte.arrays import is_numpy
 from halfbyte.tensors import library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Arguments that are no numbers. `out` may be None.
 _ARRAYS = ("x", "dy", "acc", "a", "b", "w")
@@ -21,6 +24,17 @@ def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
 
     Scales and the like may be numbers or None, and then stay.
     """
+    return _viewed(library.views, function, arguments)
+
+
+def device_views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
+    """Do as `views_of` does, with CuPy arrays where the arguments are on a GPU."""
+    return _viewed(library.device_views, function, arguments)
+
+
+def _viewed(
+    look: Callable[..., tuple[list[Any], Any]], function: str, arguments: dict[str, Any]
+) -> tuple[dict[str, Any], Any]:
     arrays = {
         name: x
         for name, x in arguments.items()
@@ -29,13 +43,13 @@ def views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
     }
     if all(map(is_numpy, arrays.values())):
         return arguments, np
-    views, home = library.views(function, **arrays)
+    views, home = look(function, **arrays)
     return {**arguments, **dict(zip(arrays, views, strict=True))}, home
 
 
-def out_view(function: str, out: Any, home: Any) -> Array:
-    """Look at `out`, an array of this library, as a NumPy array."""
-    (view,), its_home = library.views(function, out=out)
+def out_view(function: str, out: Any, home: Any) -> Any:
+    """Look at `out`, an array of this library, as a NumPy array, or a CuPy array on a GPU."""
+    (view,), its_home = library.device_views(function, out=out)
     if its_home is not home:
         msg = (
             f"{function}: out is a {type(out).__name__}; need an array of the library of the input"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, is_numpy, require_dtype
+from halfbyte.arrays import F32, Array, is_numpy, on_device, require_dtype
+from halfbyte.devices import beside, on_host
 from halfbyte.quantized import (
+    I32,
     U8,
     check_axis,
     check_bits,
@@ -37,7 +39,7 @@ class QuantizedTensor(Frozen):
     """An array of codes that stands for ``(code - zero_point) * scale``; made by `quantize`.
 
     The attributes cannot be set; the arrays can be written to, as ``quantize(out=q)`` does. Two are
-    equal where everything they hold is, bit by bit. ``np.asarray(q)`` dequantizes.
+    equal where everything they hold is, bit by bit, on a GPU or not. ``np.asarray(q)`` dequantizes.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ class QuantizedTensor(Frozen):
             arrays["scale"] = scale
         if zero_point is not None and not is_integer(zero_point):
             arrays["zero_point"] = zero_point
-        views, home = library.views(_NAME, **arrays)
+        views, home = library.device_views(_NAME, **arrays)
         seen = {"scale": scale, "zero_point": zero_point, **dict(zip(arrays, views, strict=True))}
         codes, shape = _checked_values(seen["values"], known, bits, signed, shape)
         axis = check_axis(_NAME, axis, len(shape))
@@ -132,13 +134,13 @@ class QuantizedTensor(Frozen):
         qmin, qmax = code_range(bits, signed, narrow=False)
         if zero_point is not None:
             zero_point = check_zero_point(_NAME, "zero_point", seen["zero_point"], need, qmin, qmax)
-            zero_point = library.of(home, zero_point)
+            zero_point = library.of(home, _held(codes, zero_point, I32))
         elif not signed:
             msg = f"{_NAME}: signed is False and zero_point is None; need a zero_point"
             raise ValueError(msg)
         if bits < 4:
             check_codes(_NAME, "values", codes, qmin, qmax)
-        values, scale = library.of(home, codes), library.of(home, scale)
+        values, scale = library.of(home, codes), library.of(home, _held(codes, scale, F32))
         self._set_all(values, scale, zero_point, bits, axis, group_size, signed, shape)
 
     @classmethod
@@ -175,7 +177,12 @@ class QuantizedTensor(Frozen):
     @property
     def nbytes(self) -> int:
         """Bytes held, scales and zero points included."""
-        return sum(part.nbytes for part in self._numpy() if part is not None)
+        return sum(part.nbytes for part in self._parts() if part is not None)
+
+    def _parts(self) -> tuple[Any, Any, Any]:
+        """Return values, scale and zero_point, as CuPy arrays on a GPU, else as NumPy arrays."""
+        zero_point = None if self.zero_point is None else library.device_view(self.zero_point)
+        return library.device_view(self.values), library.device_view(self.scale), zero_point
 
     def _numpy(self) -> tuple[Array, Array, Array | None]:
         """Return values, scale and zero_point as NumPy arrays of the same memory."""
@@ -204,8 +211,8 @@ class QuantizedTensor(Frozen):
             return NotImplemented
         if self._arguments() != other._arguments():
             return False
-        values, scale, zero_point = self._numpy()
-        values2, scale2, zero_point2 = other._numpy()
+        values, scale, zero_point = map(on_host, self._parts())
+        values2, scale2, zero_point2 = map(on_host, other._parts())
         if zero_point is None or zero_point2 is None:
             same = zero_point is zero_point2
         else:
@@ -237,6 +244,11 @@ def _rebuilt(
         values, scale, zero_point,
         bits=bits, axis=axis, group_size=group_size, signed=signed, shape=shape,
     )  # fmt: skip
+
+
+def _held(codes: Any, value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a scale or zero point as it is kept beside codes: on a GPU where they are."""
+    return beside(codes, value, dtype) if on_device(codes) else value
 
 
 def _check_int4(values_signed: bool, bits: int, signed: bool) -> None:

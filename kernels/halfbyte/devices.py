@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays where the caller's are: NumPy's in the CPU's memory, CuPy's on a GPU.
+
+What passed `arrays.as_array` is one or the other. Nothing here waits for a GPU but `on_host`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from halfbyte.arrays import on_device
+
+
+def backend_of(x: Any, operation: str) -> Any:
+    """Return the module that has the operation's kernels for the device that x is on."""
+    return importlib.import_module(f"halfbyte.{'cuda' if on_device(x) else 'cpu'}.{operation}")
+
+
+def empty(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array in C order on the device that `like` is on."""
+    if not on_device(like):
+        return np.empty(shape, dtype)
+    from halfbyte.cuda import runtime
+
+    return runtime.empty(shape, dtype)
+
+
+def empty_like(x: Any, dtype: Any) -> Any:
+    """Return a new array of x's shape in x's order of memory, on its device."""
+    if not on_device(x):
+        return np.empty_like(x, dtype)
+    from halfbyte.cuda import runtime
+
+    return runtime.empty_like(x, dtype)
+
+
+def beside(like: Any, value: Any, dtype: Any) -> Any:
+    """Return a value as an array of this dtype on the device that `like` is on; None stays.
+
+    In the CPU's memory it is a copy in C order. On a GPU an array of this dtype is returned as it
+    is.
+    """
+    if value is None:
+        return None
+    if not on_device(like):
+        return np.array(value, dtype, order="C")
+    from halfbyte.cuda import runtime
+
+    if not on_device(value):
+        return runtime.upload(np.array(value, dtype, order="C"))
+    return value if value.dtype == dtype else copied(value, dtype)
+
+
+def copied(x: Any, dtype: Any = None) -> Any:
+    """Return a copy on x's device, of another dtype where one is given."""
+    copy = empty_like(x, x.dtype if dtype is None else dtype)
+    assign(copy, x)
+    return copy
+
+
+def assign(target: Any, source: Any) -> None:
+    """target[...] = source, both on one device."""
+    if not on_device(target):
+        target[...] = source
+        return
+    from halfbyte.cuda import runtime
+
+    runtime.assign(target, source)
+
+
+def on_host(x: Any) -> Any:
+    """Return an array in the CPU's memory; waits for a GPU."""
+    if not on_device(x):
+        return x
+    from halfbyte.cuda import runtime
+
+    return runtime.download(x)

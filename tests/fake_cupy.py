@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As much of CuPy as `halfbyte.cuda.runtime` uses, over NumPy arrays, for machines without a GPU.
+
+What CuPy does is written down from its sources: how it packs a kernel's arguments
+(`cupy/cuda/function.pyx`), that a function's attributes are those on the current device
+(`cupy/_core/raw.pyx`), what needs a kernel of its own. Each device's doings are recorded.
+"""
+
+import types
+
+import numpy as np
+
+
+class FakeCupy(types.ModuleType):
+    """A module `cupy` with two devices; `launches` and `waits` record what happened."""
+
+    def __init__(self) -> None:
+        super().__init__("cupy")
+        self.current = 0
+        self.launches = []
+        self.waits = 0
+        self.loaded = []
+        self.ndarray = type("ndarray", (_Array,), {"cupy": self})
+        self.RawModule = lambda path: _RawModule(self, path)
+        self.cuda = types.SimpleNamespace(
+            Device=lambda device: types.SimpleNamespace(compute_capability=("80", "120")[device]),
+            runtime=types.SimpleNamespace(
+                getDevice=lambda: self.current,
+                cudaDevAttrMultiProcessorCount=16,
+                deviceGetAttribute=lambda attribute, device: {(16, 0): 108, (16, 1): 188}[
+                    attribute, device
+                ],
+            ),
+        )
+
+    def empty(self, shape, dtype):
+        return self.ndarray(np.empty(shape, dtype), self.current)
+
+    def empty_like(self, x, dtype):
+        return self.ndarray(np.empty_like(x.host, dtype), self.current)
+
+    def array(self, x, order):
+        assert order == "C"
+        assert x.ndim, "CuPy fills an array without dimensions by a kernel that it compiles"
+        return self.ndarray(np.array(x, order="C"), self.current)
+
+    def from_dlpack(self, x):
+        if isinstance(x.content, Exception):
+            raise x.content
+        return self.ndarray(x.content, x.device)
+
+
+class _Array:
+    """A CuPy array, its memory the CPU's."""
+
+    def __init__(self, host, device) -> None:
+        self.host = host
+        self.data = types.SimpleNamespace(device_id=device, ptr=host.ctypes.data)
+        self.shape, self.strides, self.dtype = host.shape, host.strides, host.dtype
+        self.size, self.ndim, self.itemsize = host.size, host.ndim, host.itemsize
+        self.flags = types.SimpleNamespace(c_contiguous=host.flags.c_contiguous)
+
+    def view(self, type):  # noqa: A002
+        return type(self.host, self.data.device_id)
+
+    def reshape(self, shape):
+        assert self.flags.c_contiguous, "CuPy copies what is not contiguous by a kernel"
+        return self.cupy.ndarray(self.host.reshape(shape), self.data.device_id)
+
+    def get(self):
+        assert self.flags.c_contiguous, "CuPy copies what is not contiguous by a kernel"
+        self.cupy.waits += 1
+        return self.host.copy()
+
+
+class _RawModule:
+    def __init__(self, cupy, path) -> None:
+        assert isinstance(path, str)
+        self._cupy, self._path = cupy, path
+
+    def get_function(self, name):
+        self._cupy.loaded.append((self._cupy.current, self._path, name))
+        return _RawKernel(self._cupy, name)
+
+
+class _RawKernel:
+    """A kernel; each device has a limit of dynamic shared memory of its own."""
+
+    def __init__(self, cupy, name) -> None:
+        self._cupy, self._name = cupy, name
+        self._limits = {}
+        self.settings = []
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        return self._limits.get(self._cupy.current, 48 * 1024)
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size):
+        self._limits[self._cupy.current] = size
+        self.settings.append(size)
+
+    def __call__(self, grid, block, args, *, shared_mem):
+        assert isinstance(grid, tuple)
+        assert isinstance(block, tuple)
+        assert shared_mem <= self.max_dynamic_shared_size_bytes, "the launch would fail"
+        packed = [self._packed(x) for x in args]
+        self._cupy.launches.append((self._name, grid, block, packed, shared_mem))
+
+    def _packed(self, x):
+        """Return the bytes that the kernel gets."""
+        if isinstance(x, self._cupy.ndarray):
+            return np.uint64(x.data.ptr).tobytes()
+        if isinstance(x, np.ndarray):
+            assert x.size == 1, "CuPy passes arrays of one element only"
+            return x.tobytes()
+        assert isinstance(x, np.generic), type(x)
+        return x.tobytes()
