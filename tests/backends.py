@@ -81,10 +81,7 @@ def all_backends() -> list[CpuBackend]:
 @functools.cache
 def device_backends() -> list:
     """Return those of the files in ON_DEVICE, the one that runs all examples first."""
-    import importlib.util
 
-    if importlib.util.find_spec("ptx_machine") is None:  # TODO
-        return []
     from cuda_backend import CudaBackend, has_gpu
     from ptx_backend import ARCHITECTURES, PtxBackend
 
