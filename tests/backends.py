@@ -22,13 +22,23 @@ ON_DEVICE = (
     "test_dequantization",
     "test_fake_quantization",
     "test_quantization",
+    "test_quantization_errors",
     "test_quantization_out",
+    "test_quantization_out_errors",
     "test_requantization",
+    "test_requantization_errors",
     "test_stochastic_rounding",
 )
 
-# `@without("ptx", "cuda", reason="...")`: a test that is not for these backends, and why not.
+# `@without("ptx", "cuda", reason="...")`: a test, or a parameter of one, that is not for these
+# backends, and why not.
 without = pytest.mark.without
+looks_at_values = without("ptx", "cuda", reason="values of arrays on a GPU are not checked")
+
+
+def only_numpys(*values):
+    """A parameter that no array on a GPU can be made of."""
+    return pytest.param(*values, marks=without("ptx", "cuda", reason="there is no such array"))
 
 
 class CpuBackend:
@@ -89,20 +99,24 @@ def device_backends() -> list:
     return [*map(PtxBackend, first), *([CudaBackend()] if has_gpu() else [])]
 
 
+def is_for(item, backend) -> bool:
+    """Whether neither the test nor a parameter of it is `without` this backend."""
+    return not any(kind_of(backend) in mark.args for mark in item.iter_markers("without"))
+
+
 def kind_of(backend) -> str:
     """Return "cpu", "ptx" or "cuda"; halfbyte itself is of the CPU where it gets NumPy arrays."""
     return getattr(backend, "kind", "cpu")
 
 
 def devices_of(definition, asked: bool) -> list:
-    """Return the backends on a device that a test runs on, beside those on the CPU.
+    """Return the backends on a device that a test may run on, beside those on the CPU.
 
     asked: whether the test itself asks for devices, so that its file need not be in ON_DEVICE.
     """
     if not asked and definition.path.stem not in ON_DEVICE:
         return []
-    excluded = {kind for mark in definition.iter_markers("without") for kind in mark.args}
-    return [backend for backend in device_backends() if backend.kind not in excluded]
+    return device_backends()
 
 
 @functools.cache

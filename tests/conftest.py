@@ -18,6 +18,7 @@ from backends import (
     device_backends,
     devices_of,
     integer_backends,
+    is_for,
     kind_of,
     missing_nvrtc,
 )
@@ -49,12 +50,20 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(name, params, indirect=True, ids=ids, scope="session")
 
 
+def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if all(is_for(item, x) for x in _backends(item))]
+
+
+def _backends(item):
+    """Return the backend that a test runs on, if it has one."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return [params[name] for name in ("backend", "library", "device") if name in params]
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item):
     """Let Hypothesis draw fewer examples where the first architecture has drawn all."""
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    backends = [params[name] for name in ("backend", "library", "device") if name in params]
-    few = any(kind_of(x) == "ptx" and x is not device_backends()[0] for x in backends)
+    few = any(kind_of(x) == "ptx" and x is not device_backends()[0] for x in _backends(item))
     with examples_of(item.obj, FEW_EXAMPLES) if few else nullcontext():
         return (yield)
 

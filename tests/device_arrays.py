@@ -10,6 +10,7 @@ import sys
 import weakref
 
 import numpy as np
+
 from ptx_machine import Memory
 
 float16 = np.float16

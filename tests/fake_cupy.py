@@ -60,6 +60,9 @@ class _Array:
         self.size, self.ndim, self.itemsize = host.size, host.ndim, host.itemsize
         self.flags = types.SimpleNamespace(c_contiguous=host.flags.c_contiguous)
 
+    def __dlpack_device__(self):
+        return 2, self.data.device_id
+
     def view(self, type):  # noqa: A002
         return type(self.host, self.data.device_id)
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
-from ptx_machine import Module
 
 import device_arrays
 from device_arrays import DeviceArray
 from device_backend import DeviceBackend
 from halfbyte.cuda import compile as compiler
 from halfbyte.cuda import runtime
+from ptx_machine import Module
 
 ARCHITECTURES = (75, 80, 90, 120)
 

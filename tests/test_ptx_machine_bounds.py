@@ -3,10 +3,10 @@
 
 import numpy as np
 import pytest
-from ptx_machine import Fault
 
 from ptx_kernels import ARCHITECTURES, PRELUDE, Device, each_architecture, line_of, module
 from ptx_kernels.planted import Case, Planted, name_of
+from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ptx_machine import Fault
 
 from ptx_kernels import PRELUDE, each_architecture, launch, line_of, module
 from ptx_kernels.programs import Program
+from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

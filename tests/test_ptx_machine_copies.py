@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from ptx_machine import Fault
 
 from ptx_kernels import PRELUDE, each_ampere, launch, line_of, module
+from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

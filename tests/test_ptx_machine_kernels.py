@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from ptx_machine import Fault
 
 from ptx_kernels import AMPERE, ARCHITECTURES, kernel_source, realistic
 from ptx_kernels.realistic import KERNELS, plants
+from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

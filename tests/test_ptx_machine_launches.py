@@ -5,9 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
-from ptx_machine import Memory, Module, UnknownInstruction
 
 from ptx_kernels import ARCHITECTURES, PRELUDE, each_architecture, launch, module
+from ptx_machine import Memory, Module, UnknownInstruction
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

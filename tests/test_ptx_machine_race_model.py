@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from ptx_machine import Fault
 
 from ptx_kernels import PRELUDE, each_architecture, launch, module
+from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 

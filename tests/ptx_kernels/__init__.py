@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ptx_machine import Memory, Module
 
 from halfbyte.cuda import compile as compiler
+from ptx_machine import Memory, Module
 
 ARCHITECTURES = (75, 80, 90, 120)
 AMPERE = tuple(architecture for architecture in ARCHITECTURES if architecture >= 80)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from ptx_machine import Fault
 
 from ptx_kernels import PRELUDE, Device, module
+from ptx_machine import Fault
 
 HEAD = (
     PRELUDE

@@ -15,6 +15,7 @@ from ptx_machine.schedule import Schedule
 __all__ = ["Fault", "Memory", "Module", "UnknownInstruction"]
 
 RESIDENT = 1 << 14  # threads that run at the same time, about; their registers fit caches
+RESIDENT_BYTES = 1 << 26  # of their shared memory
 
 
 class Module:
@@ -42,7 +43,8 @@ class Module:
             program, grid, block, _packed(program, arguments), memory, symbols, places
         )  # fmt: skip
         blocks = grid[0] * grid[1] * grid[2]
-        together = max(1, RESIDENT // launch.threads)
+        together = min(RESIDENT // launch.threads, RESIDENT_BYTES // max(1, launch.shared_size))
+        together = max(1, together)
         try:
             with np.errstate(all="ignore"):
                 for first in range(0, blocks, together):

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from ptx_machine.parse import (
+from ptx_machine.syntax import (
     Address,
     Immediate,
     Instruction,

@@ -5,7 +5,7 @@ import numpy as np
 
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.opcodes import Access
-from ptx_machine.parse import (
+from ptx_machine.syntax import (
     SPECIAL,
     WIDTHS,
     Immediate,

@@ -13,13 +13,15 @@ class Fault(Exception):
     """A kernel did what it must not do.
 
     thread, other: ((block's x, y, z), (thread's x, y, z)). Of a race, `other` is a thread of the
-    other warp; of a double write, the thread that wrote before. line: of the source `file`.
+    other warp; of a double write, the thread that wrote before. line: in the innermost function;
+    `where` has its file and the lines that called it.
     """
 
     def __init__(self, kind, kernel, where, thread, address=None, other=None) -> None:
         self.kind = kind
         self.kernel = kernel
-        self.line, self.file = where
+        self.line = where.number
+        self.where = where
         self.thread = thread
         self.address = address
         self.other = other
@@ -28,7 +30,7 @@ class Fault(Exception):
     def __str__(self) -> str:
         block, thread = self.thread
         where = "" if self.address is None else f", at address {self.address:#x}"
-        text = f"{self.kind}: {self.kernel}, {self.file} line {self.line}, "
+        text = f"{self.kind}: {self.kernel}, {self.where}, "
         text += f"block {block}, thread {thread}{where}"
         if self.other is not None:
             text += f"; against block {self.other[0]}, thread {self.other[1]}"

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from ptx_machine.faults import UnknownInstruction
-from ptx_machine.parse import (
+from ptx_machine.syntax import (
     WIDTHS,
     Address,
     Instruction,

@@ -7,7 +7,7 @@ from ptx_machine.expressions import UNSIGNED, Expressions
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.memory import LOCAL, SHARED
 from ptx_machine.opcodes import ACCESS, ADDRESS, ATOMIC, FENCE, MOVE, SHUFFLE, VOTE
-from ptx_machine.parse import WIDTHS, Pair, Register, Sink, Symbol, Vector
+from ptx_machine.syntax import WIDTHS, Pair, Register, Sink, Symbol, Vector
 
 
 class Instructions(Expressions):
@@ -81,13 +81,13 @@ class Instructions(Expressions):
     def generic_address(self, found, result, source) -> None:
         width = result.width
         value = self.use(source, f"u{width}")
-        window = {"shared": "SHARED", "local": "LOCAL"}.get(found["space"])
+        window = {"shared": SHARED, "local": LOCAL}.get(found["space"])
         if window is None:
             self.define(result, value, f"u{width}", fresh=False)
         else:
-            self.constants[window] = np.uint64({"SHARED": SHARED, "LOCAL": LOCAL}[window])
             sign = "-" if found["to"] else "+"
-            self.define(result, f"{value} {sign} {window}", f"u{width}")
+            start = self.constant(UNSIGNED[64](window))
+            self.define(result, f"{value} {sign} {start}", f"u{width}")
 
     def load_or_store(self, found, item) -> None:
         kind, count, space = found["type"], int(found["count"] or 1), found["space"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ptx_machine import blocks, semantics
 from ptx_machine.faults import UnknownInstruction
-from ptx_machine.parse import WIDTHS
+from ptx_machine.syntax import WIDTHS
 
 _TYPE = r"(?P<type>pred|f16x2|[busf]\d+)"
 _SPACE = r"(?:\.(?P<space>global|shared|local|const|param))?"
@@ -49,7 +49,7 @@ def check(text) -> None:
             opcode = getattr(item, "opcode", None)
             if opcode and opcode not in known:
                 if not _is_known(opcode):
-                    raise UnknownInstruction(opcode, function.name, *item.line)
+                    raise UnknownInstruction(opcode, function.name, item.line)
                 known.add(opcode)
 
 

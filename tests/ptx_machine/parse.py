@@ -7,93 +7,26 @@ follows never asks where a name came from.
 
 import math
 import re
-from typing import Any, NamedTuple
 
 from ptx_machine.faults import UnknownInstruction
-
-WIDTHS = {"pred": 1, **{f"{kind}{w}": w for kind in "bus" for w in (8, 16, 32, 64)},
-          "f16": 16, "f16x2": 32, "f32": 32, "f64": 64}  # fmt: skip
-
-
-class Register(NamedTuple):
-    name: str
-    width: int  # in bits; 1 is a predicate
-
-
-class Negated(NamedTuple):
-    register: Register
-
-
-class Immediate(NamedTuple):
-    bits: int
-
-
-class Symbol(NamedTuple):
-    """A variable, a parameter, a function, or a special register."""
-
-    name: str
-
-
-class Label(NamedTuple):
-    name: str
-
-
-class Address(NamedTuple):
-    base: Any  # Register, Symbol or Immediate
-    offset: int
-
-
-class Vector(NamedTuple):
-    parts: tuple
-
-
-class Pair(NamedTuple):
-    """Two results, p|q."""
-
-    first: Any
-    second: Any
-
-
-class Sink(NamedTuple):
-    """A result that nobody wants, _."""
-
-
-class Variable(NamedTuple):
-    name: str
-    space: str
-    align: int
-    size: int  # in bytes; 0 for an array without a size
-    content: bytes  # as far as given; empty if not
-
-
-class Line(NamedTuple):
-    """A line of the source."""
-
-    number: int
-    file: str
-
-
-class Instruction(NamedTuple):
-    opcode: str
-    operands: tuple
-    guard: Register | Negated | None
-    line: Line
-
-
-class Function(NamedTuple):
-    name: str
-    is_entry: bool
-    parameters: tuple  # of Variable
-    results: tuple
-    body: list  # of Instruction and Label
-    variables: dict  # name -> Variable, of shared, local and parameter memory
-    most_threads: int  # in a block
-
-
-class Text(NamedTuple):
-    functions: dict
-    variables: dict
-
+from ptx_machine.syntax import (
+    SPECIAL,
+    WIDTHS,
+    Address,
+    Function,
+    Immediate,
+    Instruction,
+    Label,
+    Line,
+    Negated,
+    Pair,
+    Register,
+    Sink,
+    Symbol,
+    Text,
+    Variable,
+    Vector,
+)
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _SECTION = re.compile(r"\.section\b[^{]*\{[^}]*\}")
@@ -101,7 +34,9 @@ _FUNCTION = re.compile(
     r"(?:\.(?:visible|weak|extern)\s+)*\.(entry|func)\s*(?:\(([^)]*)\)\s*)?([\w$]+)\s*"
     r"(?:\(([^)]*)\))?\s*([^{;]*)([{;])"
 )
-_LINE = re.compile(r"\.loc\s+(\d+)\s+(\d+)\s+\d+[^\n]*")
+_LINE = re.compile(
+    r"\.loc\s+(\d+\s+(\d+)\s+\d+)(?:,\s*function_name[^\n]*inlined_at\s+(\d+\s+\d+\s+\d+))?[^\n]*"
+)
 _FILE = re.compile(r"\.file\s+(\d+)\s+\"(?:[^\"\n]*/)?([^\"\n]*)\"")
 _MOST_THREADS = re.compile(r"\.(?:maxntid|reqntid)\s+([\d,\s]+)")
 _LABEL = re.compile(r"([\w$]+)\s*:(?!:)")
@@ -118,7 +53,6 @@ _VARIABLE = re.compile(r"""
     """, re.VERBOSE | re.DOTALL)  # fmt: skip
 _LINKAGE = re.compile(r"^(?:\.(?:visible|extern|weak|common)\s+)+")
 _REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+(.*)$", re.DOTALL)
-SPECIAL = re.compile(r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%lanemask_(lt|le|gt|ge|eq)|%warpid|%nwarpid")
 
 
 class Scope:
@@ -229,6 +163,7 @@ def _read_function(text, found, variables, files):
 def _scan(text, place, scope, files):
     """Cut a body into statements, each with its scope and source line."""
     statements, variables, line = [], {}, Line(0, "")
+    lines: dict[str, Line] = {}
     outermost = scope
     while True:
         skipped = _SPACE.match(text, place)
@@ -248,7 +183,8 @@ def _scan(text, place, scope, files):
             found = _LINE.match(text, place)
             if found:
                 if found[2] != "0":
-                    line = Line(int(found[2]), files.get(found[1], ""))
+                    file = files.get(found[1].split()[0], "")
+                    line = lines[found[1]] = Line(int(found[2]), file, lines.get(found[3]))
                 place = found.end()
                 continue
         else:

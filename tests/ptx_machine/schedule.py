@@ -10,7 +10,7 @@ are parked until all that it names have arrived.
 import numpy as np
 
 from ptx_machine.lanes import Lanes, merged
-from ptx_machine.parse import Immediate
+from ptx_machine.syntax import Immediate
 
 PATIENCE = 24  # steps that lanes wait at most while others run
 IDLE = 50_000  # steps without a store, a barrier or an exit, after which a kernel is hung
@@ -25,7 +25,7 @@ class Schedule:
         self.since: dict[int, int] = {}  # when the first of those that wait at a block came
         self.parked: dict[int, Lanes] = {}
         self.alive = launch.width
-        self.exited = False
+        self.exited = np.zeros(launch.blocks, np.int64)  # threads of each block
         self.barriers = Barriers(self)
 
     def run(self) -> None:
@@ -91,7 +91,7 @@ class Schedule:
         else:
             self.launch.progress()
             self.alive -= lanes.count
-            self.exited = True
+            self.exited += np.bincount(lanes.get("block"), minlength=self.exited.size)
 
     # ------------------------------------------------------------------------- whole warps
 
@@ -138,9 +138,8 @@ class Schedule:
         if isinstance(operand, Immediate):
             return np.full(lanes.count, operand.bits & 0xFFFFFFFF, np.uint32)
         number = self.launch.program.numbers[operand]
-        (masks,) = lanes.gather(self.launch.registers, [number]) if not lanes.full else (
-            self.launch.registers[number],)  # fmt: skip
-        return lanes.spread(masks)
+        masks = self.launch.registers[number]
+        return lanes.spread(masks if lanes.full or masks.ndim == 0 else masks[lanes.index])
 
     def _report_stuck(self) -> None:
         """Nobody can go on: say why."""
@@ -151,7 +150,8 @@ class Schedule:
         for number, lanes in sorted(self.parked.items()):
             self.launch.fault("barrier divergence", self.blocks[number].line, lanes, 0)
         block, lanes = self.barriers.arrived[0]
-        kind = "barrier divergence" if self.exited else "deadlock"
+        some_left = self.exited[lanes.get("block")[0]] > 0
+        kind = "barrier divergence" if some_left else "deadlock"
         self.launch.fault(kind, block.barrier.line, lanes, 0)
 
 
@@ -167,7 +167,7 @@ class Barriers:
         schedule = self.schedule
         self.arrived.append((block, lanes))
         name, count = self._operands(block.barrier)
-        alone = len(self.arrived) == 1 and not schedule.exited
+        alone = len(self.arrived) == 1 and not schedule.exited.any()
         if alone and lanes.full and count is None and isinstance(name, Immediate):
             self.arrived = []
             self.launch.shared_space.barrier(None)

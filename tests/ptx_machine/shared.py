@@ -132,8 +132,9 @@ class SharedSpace:
         new = mine << np.uint32(shift)
         many = np.uint32(MANY << shift)
         if known:
-            there = found & np.uint32(0xFF << shift)
-            new = np.where(there == 0, new, np.where(there == new, there, there | many))
+            # Whatever is ordered before a lane need not be remembered beside it.
+            before = self.ordered[found >> np.uint32(shift) & np.uint32(0xFF), mine]
+            new = np.where(before, new, found & np.uint32(0xFF << shift) | many)
         new = found & ~np.uint32(0xFF << shift) | new
         state[place] = new
         lost = state[place] != new

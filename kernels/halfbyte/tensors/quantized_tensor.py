@@ -204,6 +204,9 @@ class QuantizedTensor(Frozen):
         return (self.bits, self.axis, self.group_size, self.signed, self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if on_device(library.device_view(self.values)):
+            msg = f"{_NAME}: values are on a GPU; need an explicit copy of q.dequantize()"
+            raise TypeError(msg)
         return library.answer(_NAME, self.dequantize, dtype, copy)
 
     def __eq__(self, other: object) -> bool:
