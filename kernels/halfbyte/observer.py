@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 from typing import Any, Self
 
@@ -114,11 +113,24 @@ class Observer:
         """Remember what there is to x, on a GPU."""
         raise NotImplementedError
 
+    def _alias(self) -> Self:
+        """Return an observer that holds the same arrays."""
+        alias = object.__new__(type(self))
+        alias.__dict__.update(self.__dict__)
+        return alias
+
+    def __copy__(self) -> Self:
+        other = self._alias()
+        for name, part in vars(self).items():
+            if on_device(part):  # where updates write in place
+                setattr(other, name, copied(part))
+        return other
+
     def _on_host(self) -> Self:
         """Return an observer that has seen the same, in the CPU's memory."""
         if not on_device(self._lo):
             return self
-        seen = copy.copy(self)
+        seen = self._alias()
         seen._lo, seen._hi, seen._bad = map(on_host, (self._lo, self._hi, self._bad))
         return seen
 

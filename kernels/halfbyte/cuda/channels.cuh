@@ -71,8 +71,9 @@ __device__ __forceinline__ Share share_of(const Channels& all) {
 }
 
 // Where the index'th of so many dimensions lies.
-__device__ __forceinline__ int64 offset_of(
-    int64 index, const int64 (&shape)[NDIM], const int64 (&strides)[NDIM]) {
+__device__ __forceinline__ int64 offset_of(int64 index,
+                                           const int64 (&shape)[NDIM],
+                                           const int64 (&strides)[NDIM]) {
     int64 offset = 0;
 #pragma unroll
     for (int d = NDIM - 1; d > 0; --d) {

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
     defines: dict[str, int | str]
     grid: int
-    count: int  # channels
+    total: int  # channels
     parts: int  # of a channel
     channels: Array  # the kernel's Channels
     strides: list[Array]  # the kernel's Strides, of each array

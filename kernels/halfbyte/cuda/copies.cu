@@ -39,7 +39,7 @@ __device__ void store(char* p, T x) {
 extern "C" __global__ void __launch_bounds__(256)
     copies(const char* source, char* target, Layout layout, int64 size) {
     int64 rest = blockIdx.x * static_cast<int64>(blockDim.x) + threadIdx.x;
-    if (rest >= size) return;
+    if (rest >= size) return;  // plant: bound
 #pragma unroll
     for (int d = NDIM - 1; d >= 0; --d) {
         const int64 index = d ? rest % layout.shape[d] : rest;

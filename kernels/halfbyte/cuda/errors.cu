@@ -29,22 +29,23 @@ __device__ __forceinline__ void look(float x,
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) errors(const char* x,
-                                                         float* scales,
-                                                         const int32* zero_points,
-                                                         double* sums,
-                                                         Channels all,
-                                                         Strides of_x,
-                                                         int32 qmin,
-                                                         int32 qmax) {
-    __shared__ double parts[TOGETHER][BLOCK];
+                                                            float* scales,
+                                                            const int32* zero_points,
+                                                            double* sums,
+                                                            Channels all,
+                                                            Strides of_x,
+                                                            int32 qmin,
+                                                            int32 qmax) {
+    // In turn: when a warp writes the one, all have passed the other's barrier, and read this one.
+    __shared__ double parts[2][BLOCK];
     const Share share = share_of(all);
     x += offset_of(share.channel, all.shape, of_x.channel);
     float scale = 1.0f;
-    Limits limits = {};
-    if (share.channel < all.count) {  // plant: bound
+    int32 zero_point = 0;
+    if (share.channel < all.count)  // plant: bound
         scale = scales[share.channel];
-        limits = limits_of(qmin, qmax, zero_points ? zero_points[share.channel] : 0);
-    }
+    if (zero_points && share.channel < all.count) zero_point = zero_points[share.channel];
+    const Limits limits = limits_of(qmin, qmax, zero_point);
     double least = __longlong_as_double(0x7ff0000000000000ll);  // infinity
     int best = 0;
     for (int first = 0; first < CANDIDATES; first += TOGETHER) {
@@ -71,14 +72,12 @@ extern "C" __global__ void __launch_bounds__(256, 3) errors(const char* x,
         const auto add = [](double a, double b) { return a + b; };
 #pragma unroll
         for (int i = 0; i < TOGETHER; ++i) {
-            found[i] = join_team(found[i], 1 << all.teams, parts[i], add);
-            if (first + i < CANDIDATES) {  // plant: bound
-                if (found[i] < least) least = found[i], best = first + i;
-                if (all.parts != 0 && share.leads)
-                    sums[share.place * CANDIDATES + first + i] = found[i];
-            }
+            found[i] = join_team(found[i], 1 << all.teams, parts[i % 2], add);
+            if (first + i >= CANDIDATES) continue;  // plant: bound
+            if (found[i] < least) least = found[i], best = first + i;
+            if (all.parts != 0 && share.leads)
+                sums[share.place * CANDIDATES + first + i] = found[i];
         }
-        __syncthreads();  // plant: barrier
     }
     if (all.parts == 0 && share.leads)  // plant: bound
         scales[share.channel] = candidate(scale, best);

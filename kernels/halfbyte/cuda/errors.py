@@ -28,20 +28,16 @@ def best_scales(x: Any, scale: Any, zero_point: Any, scheme: Scheme) -> None:
     zero_points = elements.NULL if zero_point is None else channels.dense(zero_point)
     plan = channels.plan([x], scheme.axis, scheme.group_size, _AHEAD)
     parts = plan.parts > 1
-    shape = (plan.count, plan.parts, _CANDIDATES)
+    shape = (plan.total, plan.parts, _CANDIDATES)
     sums = runtime.empty(shape, np.float64) if parts else elements.NULL
-    runtime.launch(
-        "errors",
-        plan.defines | {"FROM": channels.type_name(x.dtype)},
-        plan.grid,
-        channels.BLOCK,
-        (x, own, zero_points, sums, plan.channels, *plan.strides)
-        + (np.int32(scheme.qmin), np.int32(scheme.qmax)),
-    )
+    defines = plan.defines | {"FROM": channels.type_name(x.dtype)}
+    limits = (np.int32(scheme.qmin), np.int32(scheme.qmax))
+    arguments = (x, own, zero_points, sums, plan.channels, *plan.strides, *limits)
+    runtime.launch("errors", defines, plan.grid, channels.BLOCK, arguments)
     if parts:
-        grid = -(-plan.count // _CHANNELS_A_BLOCK)
-        arguments = (sums, own, np.int64(plan.count), np.int32(plan.parts))
-        runtime.launch("best_scale", {}, grid, channels.BLOCK, arguments)
+        grid = -(-plan.total // _CHANNELS_A_BLOCK)
+        sizes = (np.int64(plan.total), np.int32(plan.parts))
+        runtime.launch("best_scale", {}, grid, channels.BLOCK, (sums, own, *sizes))
     if own is not scale:
         runtime.assign(scale, own)
 

@@ -11,9 +11,14 @@ __device__ __forceinline__ float moved(float from, float to, float momentum) {
     return is_finite(there) ? there : (1.0f - momentum) * from + momentum * to;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    extremes_join(float* lo, float* hi, int32* bad, const float* other_lo, const float* other_hi,
-                  const int32* other_bad, float momentum, int64 channels) {
+extern "C" __global__ void __launch_bounds__(256) extremes_join(float* lo,
+                                                                float* hi,
+                                                                int32* bad,
+                                                                const float* other_lo,
+                                                                const float* other_hi,
+                                                                const int32* other_bad,
+                                                                float momentum,
+                                                                int64 channels) {
     const int64 i = blockIdx.x * 256ll + threadIdx.x;
     if (i == 0)  // plant: bound
         *bad |= *other_bad;

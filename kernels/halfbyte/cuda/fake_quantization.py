@@ -45,21 +45,17 @@ def fake_quantize_backward(
     plan = channels.plan([x, dy, dx], scheme.axis, scheme.group_size, _AHEAD)
     dscale = runtime.empty(scale.shape, F32)
     parts = plan.parts > 1
-    sums = runtime.empty((plan.count, plan.parts), np.float64) if parts else elements.NULL
+    sums = runtime.empty((plan.total, plan.parts), np.float64) if parts else elements.NULL
     zero_points = elements.NULL if zero_point is None else channels.dense(zero_point)
     limits = (np.int32(scheme.qmin), np.int32(scheme.qmax))
-    runtime.launch(
-        "fake_quantize_backward",
-        plan.defines | _types(*map(channels.type_name, (dy.dtype, x.dtype))),
-        plan.grid,
-        channels.BLOCK,
-        (dy, x, dx, channels.dense(scale), zero_points, sums, dscale, plan.channels)
-        + (*plan.strides, *limits),
-    )
+    pointers = (dy, x, dx, channels.dense(scale), zero_points, sums, dscale)
+    defines = plan.defines | _types(*map(channels.type_name, (dy.dtype, x.dtype)))
+    arguments = (*pointers, plan.channels, *plan.strides, *limits)
+    runtime.launch("fake_quantize_backward", defines, plan.grid, channels.BLOCK, arguments)
     if parts:
-        grid = -(-plan.count // _CHANNELS_A_BLOCK)
-        arguments = (sums, dscale, np.int64(plan.count), np.int32(plan.parts))
-        runtime.launch("channel_sums", {}, grid, channels.BLOCK, arguments)
+        grid = -(-plan.total // _CHANNELS_A_BLOCK)
+        sizes = (np.int64(plan.total), np.int32(plan.parts))
+        runtime.launch("channel_sums", {}, grid, channels.BLOCK, (sums, dscale, *sizes))
     return dscale
 
 

@@ -25,29 +25,31 @@ struct Slope {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(256, 2) fake_quantize_backward(const char* dy,
-                                                                         const char* x,
-                                                                         char* dx,
-                                                                         const float* scales,
-                                                                         const int32* zero_points,
-                                                                         double* sums,
-                                                                         float* dscale,
-                                                                         Channels all,
-                                                                         Strides of_x,
-                                                                         Strides of_dy,
-                                                                         Strides of_dx,
-                                                                         int32 qmin,
-                                                                         int32 qmax) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    fake_quantize_backward(const char* dy,
+                           const char* x,
+                           char* dx,
+                           const float* scales,
+                           const int32* zero_points,
+                           double* sums,
+                           float* dscale,
+                           Channels all,
+                           Strides of_x,
+                           Strides of_dy,
+                           Strides of_dx,
+                           int32 qmin,
+                           int32 qmax) {
     __shared__ double parts[BLOCK];
     const Share share = share_of(all);
     x += offset_of(share.channel, all.shape, of_x.channel);
     dy += offset_of(share.channel, all.shape, of_dy.channel);
     dx += offset_of(share.channel, all.shape, of_dx.channel);
-    Slope slope = {1.0f, {}};
-    if (share.channel < all.count) {  // plant: bound
-        slope.scale = scales[share.channel];
-        slope.limits = limits_of(qmin, qmax, zero_points ? zero_points[share.channel] : 0);
-    }
+    float scale = 1.0f;
+    int32 zero_point = 0;
+    if (share.channel < all.count)  // plant: bound
+        scale = scales[share.channel];
+    if (zero_points && share.channel < all.count) zero_point = zero_points[share.channel];
+    const Slope slope = {scale, limits_of(qmin, qmax, zero_point)};
     double sum = 0.0;
     for (int64 step = share.first; step < share.end; step += AHEAD * share.team) {
         Step<UPSTREAM> upstream[AHEAD];
@@ -55,21 +57,19 @@ extern "C" __global__ void __launch_bounds__(256, 2) fake_quantize_backward(cons
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             const int64 at = step + i * share.team;
-            if (at < share.end) {  // plant: bound
-                upstream[i].load(dy + offset_of(at, all.inner, of_dy.step));
-                values[i].load(x + offset_of(at, all.inner, of_x.step));
-            }
+            if (at >= share.end) continue;  // plant: bound
+            upstream[i].load(dy + offset_of(at, all.inner, of_dy.step));
+            values[i].load(x + offset_of(at, all.inner, of_x.step));
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             const int64 at = step + i * share.team;
-            if (at < share.end) {  // plant: bound
-                float result[STEP];
+            if (at >= share.end) continue;  // plant: bound
+            float result[STEP];
 #pragma unroll
-                for (int j = 0; j < STEP; ++j)
-                    result[j] = slope.look(upstream[i][j], values[i][j], sum);
-                store_step<UPSTREAM>(dx + offset_of(at, all.inner, of_dx.step), result);
-            }
+            for (int j = 0; j < STEP; ++j)
+                result[j] = slope.look(upstream[i][j], values[i][j], sum);
+            store_step<UPSTREAM>(dx + offset_of(at, all.inner, of_dx.step), result);
         }
     }
     for (int64 i = share.left; i < share.elements; i += share.team) {

@@ -21,7 +21,7 @@ __device__ __forceinline__ int32 exponent_of(float lo, float hi) {
 }
 
 __device__ __forceinline__ void look(float x, int32 exponent, uint32& zeros, uint32* counts) {
-    if (!is_finite(x)) return;
+    if (!is_finite(x)) return;  // flagged, which makes the counts void
     if (x == 0.0f) {
         ++zeros;
         return;
@@ -36,9 +36,13 @@ __device__ __forceinline__ void look(float x, int32 exponent, uint32& zeros, uin
     atomicAdd(counts + BINS / 2 + bin, 1u);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4)
-    histogram(const char* x, const float* lo, const float* hi, uint64* counts, int32* exponent,
-              Channels all, Strides of_x) {
+extern "C" __global__ void __launch_bounds__(256, 4) histogram(const char* x,
+                                                               const float* lo,
+                                                               const float* hi,
+                                                               uint64* counts,
+                                                               int32* exponent,
+                                                               Channels all,
+                                                               Strides of_x) {
     __shared__ uint32 own[BINS];
     for (int i = threadIdx.x; i < BINS; i += BLOCK) own[i] = 0;
     __syncthreads();  // plant: barrier
@@ -50,14 +54,17 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     for (int64 step = share.first; step < share.end; step += AHEAD * share.team) {
         Step<FROM> values[AHEAD];
 #pragma unroll
-        for (int i = 0; i < AHEAD; ++i)
-            if (step + i * share.team < share.end)  // plant: bound
-                values[i].load(x + offset_of(step + i * share.team, all.inner, of_x.step));
+        for (int i = 0; i < AHEAD; ++i) {
+            const int64 at = step + i * share.team;
+            if (at < share.end)  // plant: bound
+                values[i].load(x + offset_of(at, all.inner, of_x.step));
+        }
 #pragma unroll
-        for (int i = 0; i < AHEAD; ++i)
-            if (step + i * share.team < share.end)  // plant: bound
+        for (int i = 0; i < AHEAD; ++i) {
+            if (step + i * share.team >= share.end) continue;  // plant: bound
 #pragma unroll
-                for (int j = 0; j < STEP; ++j) look(values[i][j], e, zeros, own);
+            for (int j = 0; j < STEP; ++j) look(values[i][j], e, zeros, own);
+        }
     }
     for (int64 i = share.left; i < share.elements; i += share.team)
         look(load_item<FROM>(x + i * sizeof(FROM)), e, zeros, own);

@@ -19,8 +19,10 @@ __device__ __forceinline__ void widen(uint64 (&counts)[2 * HALF], int doublings)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(1024)
-    histogram_join(uint64* counts, int32* exponent, const uint64* other, const int32* other_exponent) {
+extern "C" __global__ void __launch_bounds__(1024) histogram_join(uint64* counts,
+                                                                  int32* exponent,
+                                                                  const uint64* other,
+                                                                  const int32* other_exponent) {
     __shared__ uint64 ours[2 * HALF], theirs[2 * HALF];
     const int32 e = *exponent, f = *other_exponent, common = e > f ? e : f;
     for (int i = threadIdx.x; i < 2 * HALF; i += HALF) {
