@@ -30,6 +30,9 @@ ON_DEVICE = (
     "test_stochastic_rounding",
 )
 
+# Those whose cases are many and large: as a GPU of one generation.
+ON_ONE_DEVICE = ("test_quantization_large",)
+
 # `@without("ptx", "cuda", reason="...")`: a test, or a parameter of one, that is not for these
 # backends, and why not.
 without = pytest.mark.without
@@ -114,9 +117,9 @@ def devices_of(definition, asked: bool) -> list:
 
     asked: whether the test itself asks for devices, so that its file need not be in ON_DEVICE.
     """
-    if not asked and definition.path.stem not in ON_DEVICE:
-        return []
-    return device_backends()
+    if definition.path.stem in ON_ONE_DEVICE:
+        return [x for x in device_backends() if x.kind != "ptx" or x is device_backends()[0]]
+    return device_backends() if asked or definition.path.stem in ON_DEVICE else []
 
 
 @functools.cache

@@ -25,6 +25,11 @@ ZERO = np.int32([1, 0, -1])
 
 # Function -> arguments that are good, arrays all of them.
 GOOD = {
+    "gemm_f16": {
+        "a": HALVES, "b": HALVES.T, "c": np.zeros((3, 3), np.float32), "bias": SCALE,
+        "out": np.zeros((3, 3), np.float32),
+    },
+    "linear": {"x": X, "w": HALVES, "bias": SCALE, "out": np.zeros((3, 3), np.float32)},
     "to_f16": {"x": X, "out": HALVES},
     "quantize": {"x": X, "scale": SCALE, "zero_point": ZERO},
     "requantize": {
@@ -38,6 +43,8 @@ GOOD = {
     "QuantizedTensor": {"values": CODES, "scale": SCALE, "zero_point": ZERO},
 }  # fmt: skip
 OPTIONS = {
+    "gemm_f16": {"beta": 1.0},
+    "linear": {},
     "to_f16": {},
     "quantize": {"axis": 0, "symmetric": False},
     "requantize": {"axis": 0},
@@ -135,10 +142,7 @@ def test_array_on_another_gpu_than_the_current_one_is_refused(function, monkeypa
 _array_of_cupy = runtime.array
 
 NO_KERNEL = {
-    "gemm_f16": lambda: halfbyte.gemm_f16(upload(HALVES), upload(HALVES.T)),
     "gemm_int": lambda: halfbyte.gemm_int(upload(CODES), upload(CODES.T)),
-    "linear": lambda: halfbyte.linear(upload(X), upload(HALVES)),
-    "prepack": lambda: halfbyte.prepack(upload(CODES)),
     "Int4Array.pack": lambda: Int4Array.pack(upload(CODES)),
     "unscale": lambda: halfbyte.unscale([upload(X)], 2.0),
     "clip_grad_norm": lambda: halfbyte.clip_grad_norm([upload(X)], 1.0),
@@ -150,6 +154,21 @@ NO_KERNEL = {
 def test_function_without_a_kernel_says_that_the_array_is_on_a_device(function):
     with refuses(TypeError, function, "on a device", "CPU's memory"):
         NO_KERNEL[function]()
+
+
+def test_weights_on_a_gpu_are_halves():
+    w = QuantizedTensor(upload(CODES), upload(SCALE), axis=0)
+    with refuses(TypeError, "linear", "w", "on a GPU", "float16"):
+        halfbyte.linear(upload(X), w)
+    with refuses(TypeError, "prepack", "b", "int8", "float16"):
+        halfbyte.prepack(upload(CODES))
+
+
+def test_matrix_that_was_packed_in_another_place_is_refused():
+    with refuses(TypeError, "gemm_f16", "a is on a GPU", "b was packed in the CPU's memory"):
+        halfbyte.gemm_f16(upload(HALVES), halfbyte.prepack(HALVES.T))
+    with refuses(TypeError, "linear", "x is on a GPU", "w was packed in the CPU's memory"):
+        halfbyte.linear(upload(X), halfbyte.prepack(HALVES.T))
 
 
 def test_codes_on_a_gpu_do_not_become_a_numpy_array_unasked():

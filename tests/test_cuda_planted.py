@@ -26,7 +26,7 @@ NEEDED = re.compile(
 )
 
 
-@pytest.mark.parametrize("name", files())
+@pytest.mark.parametrize("name", sorted(path.name for path in compiler.SOURCES.glob("*.cu*")))
 def test_every_barrier_wait_and_bound_is_marked_or_says_what_else_it_is(name):
     lines = (compiler.SOURCES / name).read_text(encoding="utf-8").splitlines()
     needed = [line.strip() for line in lines if NEEDED.search(line) and not line.startswith("//")]

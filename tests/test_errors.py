@@ -51,7 +51,9 @@ def test_bfloat16_operand(function, argument, backend, ml_dtypes):
 
 @slots
 @pytest.mark.parametrize(
-    "operand", [[[1.0]], ((1.0,),), 1.0, "ab", b"ab", None, memoryview(b"ab")], ids=repr
+    "operand",
+    [[[1.0]], ((1.0,),), 1.0, "ab", b"ab", None, memoryview(b"ab")],
+    ids=lambda x: type(x).__name__,
 )
 def test_operand_that_is_no_array(function, argument, operand, backend):
     with refuses(TypeError, function, argument, type(operand).__name__):

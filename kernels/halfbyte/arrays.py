@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 Array = np.ndarray[Any, Any]
 
@@ -21,8 +21,6 @@ F32 = np.dtype(np.float32)
 
 _DLPACK_CPU = 1
 _DLPACK_CUDA = (2, 13)  # a GPU's memory, and memory that moves
-# Arguments that may be None.
-_OPTIONAL = ("c", "bias", "out")
 # Subclasses whose elements or indexing mean something else than an array's.
 REFUSED = (np.ma.MaskedArray, np.matrix)
 
@@ -86,35 +84,6 @@ def checked_real(function: str, argument: str, value: Any) -> float:
 def is_numpy(x: object) -> bool:
     """Whether x is a NumPy array as it stands: what most calls are made with."""
     return type(x) is np.ndarray
-
-
-def through_numpy(
-    call: Callable[..., Any], function: str, arrays: dict[str, object], options: dict[str, object]
-) -> Any:
-    """Call a public function with the arrays of another library, seen as NumPy arrays.
-
-    arrays maps argument names to arrays or None; a result is given back in their library, or is
-    the caller's own `out`.
-    """
-    libraries = {}
-    seen: dict[str, object] = {}
-    for name, x in arrays.items():
-        if x is None and name in _OPTIONAL:
-            continue
-        seen[name], libraries[name] = as_numpy(function, name, x)
-    if len({id(library) for library in libraries.values()}) > 1:
-        kinds = ", ".join(f"{name} is a {kind_of(arrays[name])}" for name in libraries)
-        msg = f"{function}: {kinds}; need arrays of one library"
-        raise TypeError(msg)
-    library = next(iter(libraries.values()))
-    if library is not np and options.get("out_dtype") is not None:
-        names = {getattr(library, dtype.name, None): dtype for dtype in (F16, F32)}
-        wanted = options["out_dtype"]
-        options = {**options, "out_dtype": names.get(wanted, wanted)}
-    result = call(**seen, **options)
-    if arrays.get("out") is not None:
-        return arrays["out"]
-    return result if library is np or not is_numpy(result) else library.from_dlpack(result)
 
 
 def kind_of(x: object) -> str:

@@ -16,10 +16,12 @@ from halfbyte.arrays import (
     Array,
     check_out,
     exact_float,
+    on_device,
+    place_of,
     require_dtype,
     single_bits,
-    through_numpy,
 )
+from halfbyte.devices import empty
 from halfbyte.products import (
     FLOATS,
     check_activation,
@@ -28,7 +30,7 @@ from halfbyte.products import (
     products,
     result_dtype,
 )
-from halfbyte.tensors import PackedMatrix
+from halfbyte.tensors import PackedMatrix, library
 
 _INFINITY = 0x7F800000  # bits of float32 inf; those of a NaN have them all, too
 
@@ -50,7 +52,9 @@ def gemm_f16(
     Computes ``activation(alpha * (a @ b) + beta * c + bias)``. Sums run over k in ascending order
     in float32, one rounding a step, from +0; then each step of the epilogue is rounded to float32,
     in the order written. NumPy arrays give these very bits on every CPU, whatever the instruction
-    set, the number of threads, the strides, and the other rows of the product.
+    set, the number of threads, the strides, and the other rows of the product. A GPU's tensor cores
+    sum in an order and with roundings of their own: its results are bounded (see Notes), and the
+    same in every run.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ def gemm_f16(
     Returns
     -------
     float32 or float16 array, shape (..., m, n)
-        In the library of the inputs (NumPy, or any CPU library with ``__dlpack__``).
+        In the library of the inputs (NumPy, CuPy, or any library with ``__dlpack__``).
 
     Raises
     ------
@@ -87,7 +91,8 @@ def gemm_f16(
     -----
     Against the exact product C, abs(result - C) <= gamma * (abs(a) @ abs(b)) with
     gamma = k * u / (1 - k * u), u = 2**-24 (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2002, section 3.1).
+    Algorithms, 2002, section 3.1). On a GPU u = 2**-23, and k counts one more for each part that
+    the sum over k was split into.
 
     Examples
     --------
@@ -99,6 +104,7 @@ def gemm_f16(
     # Small products spend most of their time here: what is not asked for costs no call.
     name = "gemm_f16"
     packed = type(b) is PackedMatrix
+    home, result = np, out
     if not (
         type(a) is _ndarray
         and (packed or type(b) is _ndarray)
@@ -106,17 +112,24 @@ def gemm_f16(
         and (bias is None or type(bias) is _ndarray)
         and (out is None or type(out) is _ndarray)
     ):
-        arrays = {"a": a, "b": b, "c": c, "bias": bias, "out": out}
-        options = {"alpha": alpha, "beta": beta, "activation": activation, "out_dtype": out_dtype}
-        if packed:
-            options["b"] = arrays.pop("b")
-        return through_numpy(gemm_f16, name, arrays, options)
+        given = {"a": a, "b": None if packed else b, "c": c, "bias": bias, "out": out}
+        needed = ("a",) if packed else ("a", "b")
+        given = {key: x for key, x in given.items() if x is not None or key in needed}
+        views, home = library.device_views(name, **given)
+        seen = dict(zip(given, views, strict=True))
+        a, b, c, bias, out = (
+            seen.get(key, x)
+            for key, x in zip(("a", "b", "c", "bias", "out"), (a, b, c, bias, out), strict=True)
+        )
     if a.dtype is not F16:
         require_dtype(name, "a", a, (F16,))
     if packed:
         if b.kind != "float16":
             msg = f"{name}: b was packed for {b.kind}; need prepack of a float16 matrix"
             raise TypeError(msg)
+        if on_device(b._contents) is not on_device(a):
+            msg = f"{name}: a is {place_of(a)} and b was packed {place_of(b._contents)}; "
+            raise TypeError(msg + "need both in one place")
     elif b.dtype is not F16:
         require_dtype(name, "b", b, (F16,))
     a_shape, b_shape = a.shape, b.shape
@@ -139,16 +152,18 @@ def gemm_f16(
     contiguous_bias = None if bias is None else checked_bias(name, bias, shape[-1])
     dtype = F32
     if out is not None or out_dtype is not None:
-        dtype = result_dtype(name, out, out_dtype, np, FLOATS)
+        dtype = result_dtype(name, out, out_dtype, home, FLOATS)
     if out is None:
-        out = np.empty(shape, dtype)
+        out = empty(a, shape, dtype)
     else:
         inputs = [("a", a)] + [("b", b)] * (not packed)
         inputs += [("c", c)] * (c is not None) + [("bias", bias)] * (bias is not None)
         check_out(name, out, shape, inputs, itself=("c",))
     if out.size:
         multiply_f16(a, b, out, alpha, beta, None if beta == 0 else c, contiguous_bias, activation)
-    return out
+    if result is not None:
+        return result
+    return out if home is np else library.of(home, out)
 
 
 def multiply_f16(
@@ -156,6 +171,11 @@ def multiply_f16(
     bias: Array | None, activation: str | None,
 ) -> None:  # fmt: skip
     """Write the product of checked arguments to `out`, which is not empty."""
+    if on_device(out):
+        from halfbyte.cuda import gemm_f16 as cuda
+
+        cuda.multiply(a, b, out, alpha, beta, c, bias, activation)
+        return
     if out.ndim == 2:
         _cpu().multiply(a, b, out, alpha, beta, c, bias, activation)
         return
@@ -199,6 +219,10 @@ def _checked_c(name: str, c: Array, shape: tuple[int, ...]) -> Array:
     if c.shape == shape:
         return c
     try:
+        if on_device(c):  # strides of 0 are the backend's
+            if np.broadcast_shapes(c.shape, shape) == shape:
+                return c
+            raise ValueError
         return np.broadcast_to(c, shape)
     except ValueError:
         msg = f"{name}: c has shape {c.shape}; need one that broadcasts to {shape}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from halfbyte.arrays import F16, F32, Array, exact_float, kind_of, require_dtype
+from halfbyte.devices import beside, copied
 from halfbyte.products import FLOATS, check_depth, result_dtype
 from halfbyte.quantized import (
     I8,
@@ -43,9 +44,12 @@ class Form(NamedTuple):
         zero_point = 0 if self.zero_point is None else int(self.zero_point)
         return Requantization(exact_float(self.scale[()]), zero_point, *self.limits)
 
-    def tensor(self, values: Any, home: Any) -> QuantizedTensor:
-        """Make a tensor of codes, an array of this library."""
-        scale, zero_point = (None if x is None else library.of(home, x.copy()) for x in self[1:])
+    def tensor(self, values: Any, view: Any, home: Any) -> QuantizedTensor:
+        """Make a tensor of codes, an array of this library that is seen as `view`."""
+        scale, zero_point = (
+            None if x is None else library.of(home, copied(beside(view, x, x.dtype)))
+            for x in self[1:]
+        )
         shape = tuple(values.shape)
         return QuantizedTensor._trusted(
             values, scale, zero_point, 8, None, None, self.dtype == I8, shape

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, check_out, is_numpy, require_dtype
+from halfbyte.arrays import (
+    F16,
+    F32,
+    Array,
+    check_out,
+    is_numpy,
+    kind_of,
+    on_device,
+    place_of,
+    require_dtype,
+)
 from halfbyte.casts import to_f16
+from halfbyte.devices import backend_of, beside, empty
 from halfbyte.gemm import multiply_f16
 from halfbyte.layer_arguments import (
     SINGLE,
@@ -23,9 +34,9 @@ from halfbyte.layer_arguments import (
     refuse_shape,
 )
 from halfbyte.products import ANY_DEPTH, FLOATS, check_activation, checked_bias, row_blocks
-from halfbyte.quantized import Codes, QuantizedRows, Scheme
+from halfbyte.quantized import I32, Codes, QuantizedRows, Scheme
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
-from halfbyte.tensors.arguments import views_of
+from halfbyte.tensors.arguments import device_views_of
 
 if TYPE_CHECKING:
     from halfbyte.quantized import Requantization
@@ -115,7 +126,7 @@ def linear(
         and (out is None or type(out) is _ndarray)
         and out_scale is None
     ):
-        seen, home = _numpy_arguments(
+        seen, home = _arguments(
             name, x=x, w=w, bias=bias, out=out, out_scale=out_scale, out_zero_point=out_zero_point
         )
         x, w, bias, view = seen["x"], seen["w"], seen["bias"], seen["out"]
@@ -127,6 +138,9 @@ def linear(
         check_codes(name, x, quantized, x_bits)
     elif x.dtype is not F32 and x.dtype is not F16:
         require_dtype(name, "x", x, FLOATS, "a QuantizedTensor")
+    if not quantized and type(w) is PackedMatrix and on_device(x) is not on_device(w._contents):
+        msg = f"{name}: x is {place_of(x)} and w was packed {place_of(w._contents)}; "
+        raise TypeError(msg + "need both in one place")
     if not x.shape or x.shape[-1] != k:
         refuse_shape(name, x, w, k)
     if k > ANY_DEPTH and quantized and x_bits != 16:
@@ -139,7 +153,7 @@ def linear(
         form = checked_form(name, view, out_dtype, home, out_scale, out_zero_point)
     shape = (*x.shape[:-1], n)
     if view is None:
-        view = np.empty(shape, form.dtype)
+        view = empty(x if type(x) is not QuantizedTensor else x.values, shape, form.dtype)
     else:
         arguments = {"x": x, "w": w, "bias": bias, "out_scale": out_scale}
         inputs = _held_arrays({**arguments, "out_zero_point": out_zero_point})
@@ -150,7 +164,7 @@ def linear(
         else:
             _apply_halves(x, w, contiguous_bias, activation, view, form)
     result = library.of(home, view) if out is None else out
-    return result if form.scale is None else form.tensor(result, home)
+    return result if form.scale is None else form.tensor(result, view, home)
 
 
 _ndarray = np.ndarray
@@ -164,12 +178,21 @@ def _cpu() -> Any:
     return backend
 
 
-def _numpy_arguments(name: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
-    """Look at all arrays as NumPy arrays; return the arguments, and the arrays' library."""
+def _arguments(name: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
+    """Look at all arrays as NumPy arrays, or CuPy arrays on a GPU; return all, and their library.
+
+    TypeError: codes on a GPU, where weights are float16.
+    """
     tensors = {k: arguments[k] for k in "xw" if isinstance(arguments[k], QuantizedTensor)}
     packed = {k: v for k, v in arguments.items() if k == "w" and type(v) is PackedMatrix}
     arrays = {**arguments, **{k: q.values for k, q in tensors.items()}}
-    seen, home = views_of(name, **{k: v for k, v in arrays.items() if k not in packed})
+    seen, home = device_views_of(name, **{k: v for k, v in arrays.items() if k not in packed})
+    if on_device(seen["x"]):
+        w = arguments["w"]
+        if tensors or (packed and w.kind == "quantized"):
+            argument = next((k for k, v in arguments.items() if k in tensors), "w")
+            msg = f"{name}: {argument} is a {kind_of(arguments[argument])} of codes on a GPU; "
+            raise TypeError(msg + "need float16 weights there")
     return {**seen, **packed, **{k: q._in_numpy() for k, q in tensors.items()}}, home
 
 
@@ -180,21 +203,24 @@ def _held_arrays(arguments: dict[str, Any]) -> list[tuple[str, Array]]:
         for name, x in arguments.items()
         for part in (x._numpy() if isinstance(x, QuantizedTensor) else (x,))
     ]
-    return [(name, part) for name, part in parts if part is not None and is_numpy(part)]
+    return [
+        (name, part)
+        for name, part in parts
+        if part is not None and (is_numpy(part) or on_device(part))
+    ]
 
 
 def _apply_halves(
     x: Array, w: Any, bias: Array | None, activation: str | None, out: Array, form: Form
 ) -> None:
     x = to_f16(x) if x.dtype == F32 else x
-    y = out if form.scale is None else np.empty(out.shape, F32)
-    a, c = (x[None], y[None]) if x.ndim == 1 else (x, y)
+    y = out if form.scale is None else empty(out, out.shape, F32)
+    a, c = (x[None], y[None]) if x.ndim == 1 and not on_device(x) else (x, y)
     multiply_f16(a, w if type(w) is PackedMatrix else w.T, c, 1.0, 0.0, None, bias, activation)
     if form.scale is not None:
-        from halfbyte.cpu import quantization as cpu
-
         scheme = Scheme(8, None, None, *form.limits)
-        cpu.quantize(y, out, form.scale, form.zero_point, scheme, None)
+        scale, zero_point = beside(y, form.scale, F32), beside(y, form.zero_point, I32)
+        backend_of(y, "quantization").quantize(y, out, scale, zero_point, scheme, None)
 
 
 def _apply_codes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from halfbyte.arrays import F16, Array, is_numpy, require_dtype, through_numpy
+from halfbyte.arrays import F16, Array, as_array, is_numpy, on_device, require_dtype
 from halfbyte.gemm_integer import INTEGER_KINDS, codes_of
 from halfbyte.layer_arguments import check_weights
 from halfbyte.quantized import I8, U8
@@ -47,12 +47,18 @@ def prepack(b: Any) -> PackedMatrix:
     elif is_numpy(b):
         seen = b
     else:
-        return through_numpy(prepack, name, {"b": b}, {})  # type: ignore[no-any-return]
+        seen, _ = as_array(name, "b", b)
+        b = seen
     if not nibbles.is_int4(seen.dtype):
         require_dtype(name, "b", seen, (F16, I8, U8), "4-bit integers")
     if len(b.shape) != 2:
         msg = f"{name}: b has shape {b.shape}; need (k, n)"
         raise ValueError(msg)
+    if on_device(seen):
+        require_dtype(name, "b", seen, (F16,))
+        from halfbyte.cuda import gemm_f16_pack
+
+        return PackedMatrix(gemm_f16_pack.pack(seen), b.shape, "float16")
     if seen.dtype == F16:
         from halfbyte.cpu import gemm_f16
 
@@ -68,6 +74,10 @@ def unpack(packed: PackedMatrix) -> Array | Int4Array | QuantizedTensor:
     """Return what was packed."""
     contents: Any = packed._contents
     if packed.kind == "float16":
+        if on_device(contents):
+            from halfbyte.cuda import gemm_f16_pack
+
+            return gemm_f16_pack.unpack(contents, packed.shape)  # type: ignore[no-any-return]
         k, n = packed.shape
         width = contents.shape[1]
         panels = contents.reshape(-(-n // width), k, width)

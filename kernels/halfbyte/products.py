@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, is_numpy, kind_of, require_dtype
+from halfbyte.arrays import F16, F32, Array, is_numpy, kind_of, on_device, require_dtype
 from halfbyte.quantized import check_choice
 from halfbyte.tensors.arguments import checked_dtype
 
@@ -111,17 +111,17 @@ def check_depth(
 
 
 def checked_bias(name: str, bias: Any, n: int) -> Array | None:
-    """Return the bias as contiguous float32."""
+    """Return the bias as contiguous float32; on a GPU as it is."""
     if bias is None:
         return None
-    if not is_numpy(bias):
+    if not (is_numpy(bias) or on_device(bias)):
         msg = f"{name}: bias is a {kind_of(bias)}; need a float32 or float16 array"
         raise TypeError(msg)
     require_dtype(name, "bias", bias, FLOATS)
     if bias.shape != (n,):
         msg = f"{name}: bias has shape {bias.shape}; need ({n},)"
         raise ValueError(msg)
-    return np.ascontiguousarray(bias, F32)
+    return bias if on_device(bias) else np.ascontiguousarray(bias, F32)
 
 
 def check_activation(name: str, activation: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from halfbyte.arrays import on_device
 from halfbyte.tensors.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class PackedMatrix(Frozen):
     def __init__(self, contents: Any, shape: tuple[int, int], kind: str) -> None:
         self._fill(_contents=contents, kind=kind, shape=shape)
         for part in self._arrays():
-            part.flags.writeable = False
+            if isinstance(part, np.ndarray):
+                part.flags.writeable = False
 
-    def _arrays(self) -> list[np.ndarray[Any, Any]]:
+    def _arrays(self) -> list[Any]:
         contents = self._contents
-        parts = (contents,) if isinstance(contents, np.ndarray) else contents
-        return [part for part in parts if isinstance(part, np.ndarray)]
+        parts = contents if isinstance(contents, tuple) else (contents,)
+        return [part for part in parts if isinstance(part, np.ndarray) or on_device(part)]
 
     @property
     def nbytes(self) -> int:

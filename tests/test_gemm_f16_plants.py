@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each barrier, wait and bound of the FP16 product's kernels is needed: the machine misses it.
+
+A line that ends in `// plant: <what it is>` is left out, and some product must fail.
+"""
+
+import re
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import ptx_backend
+from assertions import assert_within
+from halfbyte.cuda import compile as compiler
+from halfbyte.cuda import gemm_f16, gemm_f16_pack
+from halfbyte.cuda import gemm_f16_plan as planning
+from halfbyte_reference import bounds
+from halfbyte_reference.inputs import halves, strided
+from ptx_machine import Fault
+
+FILES = {
+    "gemm_f16.cu": "gemm_f16",
+    "tiles.cuh": "gemm_f16",
+    "gemm_f16_rows.cu": "gemm_f16_rows",
+    "gemm_f16_sum.cu": "gemm_f16_sum",
+    "gemm_f16_pack.cu": "gemm_f16_pack",
+}
+
+
+def plants():
+    """Return file, number of the line, and what it is."""
+    return [
+        (name, number, found[1])
+        for name in FILES
+        for number, line in enumerate((compiler.SOURCES / name).read_text().splitlines(), 1)
+        if (found := re.search(r"// plant: (\w+)$", line))
+    ]
+
+
+def pitched(values):
+    """Return a matrix whose rows begin at multiples of 16 bytes, and which ends with the last."""
+    rows, columns = values.shape
+    pitch = -(-columns // 8) * 8 + 8
+    memory = np.full(rows * pitch + 128, np.nan, np.float16)
+    first = -memory.ctypes.data % 256 // 2
+    memory = memory[first : first + (rows - 1) * pitch + columns]
+    matrix = np.lib.stride_tricks.as_strided(memory, values.shape, (2 * pitch, 2))
+    matrix[...] = values
+    return matrix
+
+
+def operands(m, k, n, layout):
+    """Return a and b, of which chunks lie along k, across it, or not at all."""
+    a, b = halves((m, k), 1), halves((k, n), 2)
+    if layout == "along":
+        return pitched(a), pitched(b.T).T
+    if layout == "across":
+        return pitched(a.T).T, pitched(b)
+    return strided(a, "padded"), strided(b, "padded")
+
+
+def product(backend, m, k, n, layout, splits=1):
+    """Check one product with tiles of 64 x 64."""
+    a, b = operands(m, k, n, layout)
+    out = np.zeros((m, n), np.float32)
+    planning.plan.cache_clear()
+    with (
+        mock.patch.object(planning, "_candidates", return_value=[planning.TILES["small"]]),
+        mock.patch.object(planning, "_split_counts", return_value=[splits]),
+    ):
+        backend.call(gemm_f16.multiply, a, b, out, 1.0, 0.0, None, None, None)
+    planning.plan.cache_clear()
+    error = bounds.gemm_tensor_core(bounds.magnitude(a, b), k, 100)
+    assert_within(out, bounds.epilogue(np.float64(a) @ np.float64(b), error))
+
+
+def packing(backend):
+    """Check that a matrix is packed, with zeros beyond it."""
+    b = strided(halves((70, 69), 1), "padded")
+    want = np.zeros((69, 72), np.float16)
+    want[:, :70] = b.T
+    assert (backend.call(gemm_f16_pack.pack, b) == want).all()
+
+
+def run(stem, backend):
+    """Run a kernel of edges on every side."""
+    if stem == "gemm_f16_pack":
+        packing(backend)
+    elif stem == "gemm_f16_sum":
+        product(backend, 70, 512, 69, "along", splits=2)
+    elif stem == "gemm_f16_rows":
+        for layout in ("along", "across", "elements"):
+            product(backend, 3, 1100, 69, layout)
+    else:
+        product(backend, 70, 203, 76, "along")  # rows of four columns
+        for layout in ("along", "across", "elements"):
+            product(backend, 70, 203, 69, layout)
+
+
+MACHINES = {machine.architecture: machine for machine in map(ptx_backend.PtxBackend, (75, 80))}
+# Turing has no copies to wait for.
+CASES = [
+    (machine, *plant)
+    for machine in MACHINES.values()
+    for plant in plants()
+    if machine is not MACHINES[planning.TURING] or plant[2] not in ("commit", "wait")
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=str)
+@pytest.mark.parametrize("stem", sorted({*FILES.values()}))
+def test_kernel_with_all_its_lines_passes(stem, machine, nvrtc):
+    run(stem, machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "number", "kind"), CASES, ids=["-".join(map(str, case)) for case in CASES]
+)
+def test_line_is_needed(machine, name, number, kind, nvrtc):
+    lines = (compiler.SOURCES / name).read_text().splitlines(keepends=True)
+    text = "".join([*lines[: number - 1], "\n", *lines[number:]])
+    source = compiler._source
+    headers = compiler._headers()
+    if name in headers:
+        headers[name] = text
+    with (
+        mock.patch.object(ptx_backend, "module", ptx_backend.module.__wrapped__),
+        mock.patch.object(
+            compiler, "_source", lambda stem: text if f"{stem}.cu" == name else source(stem)
+        ),
+        mock.patch.object(compiler, "_headers", return_value=headers),
+        pytest.raises((Fault, AssertionError)),
+    ):
+        run(FILES[name], machine)
