@@ -108,7 +108,15 @@ class DeviceArray:
         raise TypeError(msg)
 
     def __reduce__(self):
+        strides = np.empty(self.shape, self.dtype).strides
+        if not self.ndim or self.strides != strides:
+            msg = "CuPy would compile a kernel for that: an array without dimensions, or strided"
+            raise TypeError(msg)
         return upload, (download(self),)
+
+    def __deepcopy__(self, memo):
+        msg = "CuPy would compile a kernel for a deep copy"
+        raise TypeError(msg)
 
     def __repr__(self):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype}, address={self.address:#x})"
@@ -138,6 +146,13 @@ def address(x):
 def empty(shape, dtype):
     """Return a new array in C order."""
     return _like(np.empty(shape, dtype))
+
+
+def zeros(shape, dtype):
+    """Return a new array in C order, its bytes zero."""
+    x = empty(shape, dtype)
+    x.block.bytes[...] = 0
+    return x
 
 
 def empty_like(x, dtype):

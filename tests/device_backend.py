@@ -8,6 +8,7 @@ and whatever it wrote. What is no plain array goes along as it is, so that it me
 
 import copy
 import functools
+import pickle
 from contextlib import contextmanager
 
 import numpy as np
@@ -83,8 +84,21 @@ class ObserverOnDevice:
         with self._backend.forced():
             return ObserverOnDevice(self._backend, copy.copy(self._observer))
 
+    def __deepcopy__(self, memo):
+        with self._backend.forced():
+            return ObserverOnDevice(self._backend, copy.deepcopy(self._observer))
+
+    def __reduce__(self):
+        with self._backend.forced():
+            return _observer_of, (self._backend, pickle.dumps(self._observer))
+
     def __repr__(self) -> str:
         return repr(self._observer)
+
+
+def _observer_of(backend, pickled):
+    with backend.forced():
+        return ObserverOnDevice(backend, pickle.loads(pickled))
 
 
 class _Call:

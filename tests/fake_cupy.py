@@ -6,19 +6,21 @@ What CuPy does is written down from its sources: how it packs a kernel's argumen
 (`cupy/_core/raw.pyx`), what needs a kernel of its own. Each device's doings are recorded.
 """
 
+import ctypes
 import types
 
 import numpy as np
 
 
 class FakeCupy(types.ModuleType):
-    """A module `cupy` with two devices; `launches` and `waits` record what happened."""
+    """A module `cupy` with two devices; what happened is recorded, from `launches` to `waits`."""
 
     def __init__(self) -> None:
         super().__init__("cupy")
         self.current = 0
         self.launches = []
-        self.waits = 0
+        self.memsets = []
+        self.uploads = self.waits = 0
         self.loaded = []
         self.ndarray = type("ndarray", (_Array,), {"cupy": self})
         self.RawModule = lambda path: _RawModule(self, path)
@@ -34,7 +36,9 @@ class FakeCupy(types.ModuleType):
         )
 
     def empty(self, shape, dtype):
-        return self.ndarray(np.empty(shape, dtype), self.current)
+        host = np.empty(shape, dtype)
+        host.reshape(-1).view(np.uint8)[...] = 0xFF
+        return self.ndarray(host, self.current)
 
     def empty_like(self, x, dtype):
         return self.ndarray(np.empty_like(x.host, dtype), self.current)
@@ -42,6 +46,7 @@ class FakeCupy(types.ModuleType):
     def array(self, x, order):
         assert order == "C"
         assert x.ndim, "CuPy fills an array without dimensions by a kernel that it compiles"
+        self.uploads += 1
         return self.ndarray(np.array(x, order="C"), self.current)
 
     def from_dlpack(self, x):
@@ -55,9 +60,10 @@ class _Array:
 
     def __init__(self, host, device) -> None:
         self.host = host
-        self.data = types.SimpleNamespace(device_id=device, ptr=host.ctypes.data)
+        self.data = _MemoryPointer(self.cupy, host, device)
         self.shape, self.strides, self.dtype = host.shape, host.strides, host.dtype
         self.size, self.ndim, self.itemsize = host.size, host.ndim, host.itemsize
+        self.nbytes = host.nbytes
         self.flags = types.SimpleNamespace(c_contiguous=host.flags.c_contiguous)
 
     def __dlpack_device__(self):
@@ -74,6 +80,21 @@ class _Array:
         assert self.flags.c_contiguous, "CuPy copies what is not contiguous by a kernel"
         self.cupy.waits += 1
         return self.host.copy()
+
+
+class _MemoryPointer:
+    """Where an array begins."""
+
+    def __init__(self, cupy, host, device) -> None:
+        self._cupy, self._host = cupy, host
+        self.device_id, self.ptr = device, host.ctypes.data
+
+    def memset_async(self, value, size):
+        """Set bytes on the current stream; CuPy asks CUDA for nothing where there are none."""
+        if size:
+            assert self._cupy.current == self.device_id, "a stream of another device"
+            self._cupy.memsets.append(size)
+            ctypes.memset(self.ptr, value, size)
 
 
 class _RawModule:

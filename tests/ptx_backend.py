@@ -54,6 +54,7 @@ class PtxBackend(DeviceBackend):
         return {
             "array": array,
             "empty": device_arrays.empty,
+            "zeros": device_arrays.zeros,
             "empty_like": device_arrays.empty_like,
             "upload": device_arrays.upload,
             "download": device_arrays.download,

@@ -334,3 +334,11 @@ def test_missing_nvrtc_is_named_with_what_to_install(nvrtc):
     child = run_child("build_without_nvrtc", module="cuda_sources")
     assert child.returncode == 1
     assert 'ImportError: a GPU needs NVRTC: pip install "halfbyte[cuda1' in child.stderr
+
+
+def test_old_nvrtc_is_refused_with_what_to_install(nvrtc, monkeypatch):
+    monkeypatch.setattr("cupy.cuda.nvrtc.getVersion", lambda: (12, 6))
+    with pytest.raises(
+        ImportError, match=r'12\.6; need 12\.8 or later: pip .*"halfbyte\[cuda12\]"'
+    ):
+        compiler.build_source("", "empty.cu", {}, "sm_80")

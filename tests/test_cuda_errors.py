@@ -2,6 +2,7 @@
 """Arrays on a GPU that cannot be used are refused: from two places, or where no kernel is."""
 
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import device_arrays
 import halfbyte
 from assertions import refuses
-from device_arrays import upload
+from device_arrays import DeviceArray, upload
 from fake_cupy import FakeCupy
 from halfbyte import Int4Array, QuantizedTensor
 from halfbyte.cuda import runtime
@@ -60,6 +61,18 @@ def on_a_gpu(monkeypatch):
     monkeypatch.setattr(device_arrays, "from_dlpack", HostArray)
     with PtxBackend(80).forced():
         yield
+
+
+_array = runtime.array
+
+
+def array_of_cupy():
+    """Let runtime.array look at arrays of CuPy, too, within a block."""
+
+    def array(function, name, x):
+        return x if type(x) is DeviceArray else _array(function, name, x)
+
+    return mock.patch.object(runtime, "array", array)
 
 
 class HostArray:
@@ -133,13 +146,32 @@ def test_observer_of_arrays_in_another_place_is_refused(place):
 def test_array_on_another_gpu_than_the_current_one_is_refused(function, monkeypatch):
     fake = FakeCupy()
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.setattr(runtime, "array", _array_of_cupy)
     x = fake.ndarray(X, 1)
-    with refuses(ValueError, function, "x", "device 1", "current device is 0"):
+    with array_of_cupy(), refuses(ValueError, function, "x", "device 1", "current device is 0"):
         getattr(halfbyte, function)(x)
 
 
-_array_of_cupy = runtime.array
+@pytest.mark.parametrize("method", ["update", "scale_zero_point", "merge"])
+def test_observer_of_arrays_on_another_gpu_than_the_current_one_is_refused(method, monkeypatch):
+    fake = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    observer, other = halfbyte.MinMaxObserver(), halfbyte.MinMaxObserver()
+    observer._lo = observer._hi = fake.ndarray(np.zeros(1, np.float32), 1)  # as after an update
+    observer._library = device_arrays.__name__
+    arguments = {"update": [upload(X)], "scale_zero_point": [], "merge": [other]}[method]
+    with (
+        array_of_cupy(),
+        refuses(ValueError, f"MinMaxObserver.{method}", "device 1", "current device is 0"),
+    ):
+        getattr(observer, method)(*arguments)
+
+
+def test_tensor_on_another_gpu_can_be_looked_at():
+    q = QuantizedTensor(upload(CODES), upload(SCALE), upload(ZERO), axis=0)
+    with mock.patch.object(runtime, "array", side_effect=ValueError("on another GPU")):
+        assert q.nbytes == 15 + 12 + 12
+        assert "39 bytes" in repr(q)
+
 
 NO_KERNEL = {
     "gemm_int": lambda: halfbyte.gemm_int(upload(CODES), upload(CODES.T)),

@@ -92,6 +92,16 @@ def test_new_array_is_in_c_order_on_the_current_device(shape, cupy):
     assert x.flags.c_contiguous
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)], ids=str)
+def test_array_of_zeros_is_set_on_the_current_stream(shape, cupy):
+    cupy.current = 1
+    x = runtime.zeros(shape, np.int32)
+    assert_same_bits(x.host, np.zeros(shape, np.int32))
+    assert x.data.device_id == 1
+    assert cupy.memsets == ([x.nbytes] if x.size else [])
+    assert (cupy.uploads, cupy.launches, cupy.waits) == (0, [], 0)
+
+
 def test_new_array_like_another_has_its_order(cupy):
     x = runtime.empty_like(on(cupy, np.zeros((2, 3), np.float32).T), np.float16)
     assert (x.shape, x.strides, x.dtype) == ((3, 2), (2, 6), np.float16)

@@ -15,6 +15,7 @@ from device_arrays import DeviceArray, download, header, upload
 from halfbyte import Int4Array, QuantizedTensor
 from halfbyte.cuda import runtime
 from halfbyte_reference.inputs import LAYOUTS, floats, strided
+from halfbyte_reference.inputs_quantized import codes
 from ptx_backend import PtxBackend
 
 BACKEND = PtxBackend(80)
@@ -163,12 +164,31 @@ def test_memory_of_an_array_is_freed_with_it():
         device_arrays.memory().view(address, size)
 
 
-@pytest.mark.parametrize("remake", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_device_array_can_be_remade(remake):
+def test_device_array_can_be_pickled():
     x = upload(floats((3, 5), 1))
-    again = remake(x)
+    again = pickle.loads(pickle.dumps(x))
     assert again.address != x.address
     assert_same_bits(download(again), download(x))
+
+
+def test_what_cupy_needs_a_kernel_for_is_refused():
+    for make in (lambda: copy.deepcopy(upload(floats(3, 1))),
+                 lambda: pickle.dumps(upload(floats((), 1))),
+                 lambda: pickle.dumps(upload(floats((3, 5), 1)).T)):  # fmt: skip
+        with pytest.raises(TypeError, match="CuPy would compile a kernel"):
+            make()
+
+
+@pytest.mark.parametrize(
+    "remake", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+@pytest.mark.parametrize("axis", [None, 0])
+def test_tensor_on_a_device_can_be_remade(remake, axis):
+    scale = floats(3, 1) if axis == 0 else np.float32(0.5)
+    with BACKEND.forced():
+        q = QuantizedTensor(upload(codes((5, 3), 1)).T, upload(np.abs(scale)), axis=axis)
+        again = remake(q)
+        assert again == q
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FP16, INT8 and INT4 kernels for NumPy arrays with the same bits everywhere."""
+"""FP16, INT8 and INT4 kernels for NumPy and CuPy arrays with the same bits everywhere.
+
+Arrays of one call are all in the CPU's memory, or all on the current GPU; results are there, too.
+On a GPU work goes to CuPy's current stream, and nothing waits for it unless a docstring says so.
+"""
 
 from halfbyte import formats
 from halfbyte.amp import SGD, Adam, AdamW, GradScaler, clip_grad_norm, unscale

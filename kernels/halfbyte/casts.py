@@ -19,7 +19,8 @@ def to_f16(x: Any, *, out: Any = None) -> Any:
     Parameters
     ----------
     x : float32 array
-        Any shape and strides. Beyond 65504 by half a unit or more becomes inf; NaN stays NaN.
+        Any shape and strides, in the CPU's memory or on the current GPU.
+        Beyond 65504 by half a unit or more becomes inf; NaN stays NaN.
     out : float16 array of the same shape, optional
         Any strides; shares no byte with `x`.
 
@@ -43,7 +44,7 @@ def to_f32(x: Any, *, out: Any = None) -> Any:
     Parameters
     ----------
     x : float16 array
-        Any shape and strides.
+        Any shape and strides, in the CPU's memory or on the current GPU.
     out : float32 array of the same shape, optional
         Any strides; shares no byte with `x`.
 

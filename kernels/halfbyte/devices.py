@@ -19,6 +19,14 @@ def backend_of(x: Any, operation: str) -> Any:
     return importlib.import_module(f"halfbyte.{'cuda' if on_device(x) else 'cpu'}.{operation}")
 
 
+def check_current(function: str, name: str, x: Any) -> None:
+    """Raise ValueError where an array is on another GPU than the current one."""
+    if on_device(x):
+        from halfbyte.cuda import runtime
+
+        runtime.array(function, name, x)
+
+
 def empty(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a new array in C order on the device that `like` is on."""
     if not on_device(like):

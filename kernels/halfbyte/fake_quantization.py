@@ -42,7 +42,8 @@ def fake_quantize(
     Parameters
     ----------
     x : float32 or float16 array
-        Any shape and strides.
+        Any shape and strides, in the CPU's memory or on the current GPU; so are all arrays. On a
+        GPU the values of scales and zero points are not looked at.
     scale, zero_point, bits, axis, group_size, signed
         As in `quantize`; symmetric without `zero_point`, affine with it.
     narrow_range : bool, optional

@@ -10,9 +10,11 @@ import numpy as np
 
 from halfbyte import ranges
 from halfbyte.arrays import F16, F32, Array, kind_of, on_device, place_of, require_dtype
-from halfbyte.devices import beside, copied, on_host
+from halfbyte.devices import beside, check_current, copied, on_host
 from halfbyte.quantized import I32, check_axis, check_bits, check_flag, is_integer
 from halfbyte.tensors import library
+
+_ON_GPU = "parts on a GPU"
 
 
 class Observer:
@@ -55,6 +57,7 @@ class Observer:
         if self._lo is not None and on_device(self._lo) != on_device(seen):
             msg = f"{name}: x is {place_of(seen)} and earlier ones were not; "
             raise TypeError(msg + f"need arrays {place_of(self._lo)}")
+        check_current(name, "what was seen before", self._lo)
         count = None if axis is None else seen.shape[axis]
         if count is not None and self._lo is not None and count != len(self._lo):
             msg = f"{name}: x has {count} channels along axis {self.axis}"
@@ -97,6 +100,7 @@ class Observer:
         if self._lo is None or self._hi is None or self._library is None:
             msg = f"{name}: no update yet; need update(x) first"
             raise ValueError(msg)
+        check_current(name, "what was seen", self._lo)
         home = importlib.import_module(self._library)
         seen = self._on_host()
         if seen._bad:
@@ -125,6 +129,23 @@ class Observer:
             if on_device(part):  # where updates write in place
                 setattr(other, name, copied(part))
         return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()  # what is not on a GPU is replaced, and never written to
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Not by CuPy, which compiles a kernel to make an array without dimensions.
+        state = dict(vars(self))
+        there = [name for name, part in state.items() if on_device(part)]
+        state |= {name: on_host(state[name]) for name in there}
+        return state | ({_ON_GPU: there} if there else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in state.pop(_ON_GPU, ()):
+            from halfbyte.cuda import runtime
+
+            state[name] = runtime.upload(state[name])
+        vars(self).update(state)
 
     def _on_host(self) -> Self:
         """Return an observer that has seen the same, in the CPU's memory."""
@@ -162,6 +183,8 @@ class Observer:
         if self._arguments() != other._arguments():
             msg = f"{name}: other is {other!r}; need one with {self._arguments()}"
             raise ValueError(msg)
+        check_current(name, "what this one saw", self._lo)
+        check_current(name, "what other saw", other._lo)
         if self._lo is None or other._lo is None:
             return
         if self._library != other._library:

@@ -56,7 +56,7 @@ def quantize(
     Parameters
     ----------
     x : float32 or float16 array
-        Any shape and strides.
+        Any shape and strides, in the CPU's memory or on the current GPU; so are all arrays.
     bits : {8, 4, 3, 2}
         Width of a code. Two 4-bit codes share a byte, those of 2 and 3 bits have one each.
     axis : int, optional
@@ -86,8 +86,8 @@ def quantize(
     seed : int, optional
         Below 2**64; needed for stochastic rounding.
     check_finite : bool
-        Refuse NaN and infinities where the scale comes from the data. Otherwise these are left out
-        of the extremes.
+        Refuse NaN and infinities where the scale comes from the data, which on a GPU waits for it.
+        Otherwise these are left out of the extremes.
     out : QuantizedTensor, optional
         Filled and returned; of the same bits, axis, group_size, signed and shape, with zero points
         if not `symmetric`. Its own scale may be passed as `scale`. With `check_finite`, data is
@@ -108,6 +108,9 @@ def quantize(
 
     Notes
     -----
+    On a GPU, work goes to CuPy's current stream. Values of scales and zero points are not looked at
+    there.
+
     Where x is in range, it differs from what `dequantize` returns by at most
     (1/2 + 2**(bits - 23)) * scale.
     """
@@ -184,6 +187,7 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     Parameters
     ----------
     q : QuantizedTensor
+        Its arrays in the CPU's memory or on the current GPU.
     dtype : {float32, float16}
         Of the result; float16 is rounded from float32, to nearest, ties to even.
     out : array of q.shape and `dtype`, optional

@@ -42,7 +42,8 @@ def requantize(
     Parameters
     ----------
     acc : int32 array
-        Any shape and strides.
+        Any shape and strides, in the CPU's memory or on the current GPU; so are all arrays. On a
+        GPU the values of scales and zero points are not looked at.
     scale : float32 array or float
         Positive and finite, of shape () or (acc.shape[axis],): input scale * weight scale /
         output scale.

@@ -8,8 +8,8 @@ extern "C" __global__ void __launch_bounds__(256)
     best_scale(const double* errors, float* scales, int64 channels, int32 n) {
     const int lane = threadIdx.x % 32;
     const int64 channel = blockIdx.x * 8ll + threadIdx.x / 32;
-    if (channel >= channels) return;                            // plant: bound
-    double least = __longlong_as_double(0x7ff0000000000000ll);  // infinity
+    if (channel >= channels) return;  // plant: bound
+    double least = INFINITE_ERROR;
     int best = 0;
     for (int i = lane; i < CANDIDATES; i += 32) {
         double sum = 0.0;

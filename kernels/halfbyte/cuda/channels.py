@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.arrays import F16, Array
+from halfbyte.arrays import Array
 from halfbyte.cuda import runtime
 from halfbyte.dimensions import merge_dimensions
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 _WARP = 32
+CHANNELS_A_BLOCK = BLOCK // _WARP  # of kernels that join the parts of a channel, a warp each
 _VECTOR = 16  # bytes
 
 # Enough blocks for any GPU. It does not depend on the one there is, so that sums do not either.
@@ -53,7 +54,7 @@ class _Dimensions(NamedTuple):
 def plan(arrays: list[Any], axis: int | None, group_size: int | None, ahead: int) -> Plan:
     """Plan a look at arrays of one shape, not empty; the first one's order in memory counts.
 
-    ahead: how many steps a thread looks at at once.
+    ahead: how many steps a thread looks at at once, at most.
     """
     outer, inner, rest = _split(arrays, axis, group_size)
     count, elements = math.prod(outer.sizes), math.prod(inner.sizes)
@@ -90,28 +91,13 @@ def plan(arrays: list[Any], axis: int | None, group_size: int | None, ahead: int
     return Plan(defines, blocks * parts, count, parts, channels, strides)
 
 
-def forms(*dtypes: str) -> Iterator[dict[str, int | str]]:
+def forms(*dtypes: np.dtype[Any]) -> Iterator[dict[str, int | str]]:
     """Yield the defines of every plan of up to two dimensions, for arrays of these dtypes."""
-    vector = 8 if "uint16" in dtypes else 4
+    vector = max(_VECTOR // dtype.itemsize for dtype in dtypes)
     ways = [(False, VECTORS, vector)]
     ways += [(columns, access, 1) for columns in (False, True) for access in (ANYWHERE, ITEMS)]
     for ndim, (columns, access, step) in itertools.product((1, 2), ways):
         yield _defines(columns=columns, ndim=ndim, access=access, step=step)
-
-
-def dense(x: Any) -> Any:
-    """Return an array in C order and aligned: itself, or a copy."""
-    order = tuple(x.itemsize * math.prod(x.shape[d + 1 :]) for d in range(x.ndim))
-    if x.strides == order and runtime.address(x) % x.itemsize == 0:
-        return x
-    copy = runtime.empty(x.shape, x.dtype)
-    runtime.assign(copy, x)
-    return copy
-
-
-def type_name(dtype: np.dtype[Any]) -> str:
-    """Return what kernels call elements: those of float16 by their bits."""
-    return "uint16" if dtype == F16 else dtype.name
 
 
 def _defines(*, columns: bool, ndim: int, access: int, step: int) -> dict[str, int | str]:

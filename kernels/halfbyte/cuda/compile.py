@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OLDEST = 75  # compute capability 7.5, Turing
 
+_OLDEST_NVRTC = (12, 8)  # what the extras ask for: the first that knows Blackwell
+
 SOURCES = Path(__file__).parent
 
 # No contraction: every rounding is one that was written. Subnormals are kept, NVRTC's default.
@@ -87,11 +89,16 @@ def _nvrtc() -> Any:
         msg = f'a GPU needs CuPy: pip install "halfbyte[cuda13]" or "halfbyte[cuda12]"; {error}'
         raise ImportError(msg) from error
     try:
-        nvrtc.getVersion()
+        version = nvrtc.getVersion()
     except RuntimeError as error:  # CuPy loads the library when it is first called
         major = cupy.cuda.driver.get_build_version() // 1000
         msg = f'a GPU needs NVRTC: pip install "halfbyte[cuda{major}]"; {error}'
         raise ImportError(msg) from error
+    if version < _OLDEST_NVRTC:
+        major = version[0]
+        msg = f"NVRTC is {_version(nvrtc)}; need {'.'.join(map(str, _OLDEST_NVRTC))} or later: "
+        msg += f'pip install "halfbyte[cuda{major}]"'
+        raise ImportError(msg)
     return nvrtc
 
 

@@ -7,6 +7,7 @@ CuPy's own would do, but for the CUDA headers that it compiles them with.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from halfbyte.cuda import runtime
 from halfbyte.dimensions import merge_dimensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _BLOCK = 256
 _TO_INT32 = ("int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64")
@@ -45,6 +46,29 @@ def copy(source: Any, target: Any) -> None:
     )
 
 
+def copied(x: Any) -> Any:
+    """Return a copy in C order."""
+    target = runtime.empty(x.shape, x.dtype)
+    copy(x, target)
+    return target
+
+
+def dense(x: Any) -> Any:
+    """Return an array in C order and aligned: itself, or a copy."""
+    return x if is_dense(x) else copied(x)
+
+
+def aligned(x: Any) -> Any:
+    """Return an array of any strides whose addresses are multiples of its item size, or None."""
+    return x if x is None or _is_aligned(x, x.strides) else copied(x)
+
+
+def is_dense(x: Any) -> bool:
+    """Whether an array is in C order and aligned."""
+    order = tuple(x.itemsize * math.prod(x.shape[d + 1 :]) for d in range(x.ndim))
+    return bool(x.strides == order) and _is_aligned(x, order)
+
+
 def variants() -> Iterator[tuple[str, dict[str, int | str]]]:
     """Yield the file and the defines of every kernel for up to two dimensions."""
     pairs = [(dtype, dtype) for dtype in ("uint8", "uint16", "uint32", "uint64")]
@@ -71,5 +95,5 @@ def _layout(ndim: int) -> np.dtype[Any]:
     return np.dtype([(name, np.int64, (ndim,)) for name in ("shape", "source", "target")])
 
 
-def _is_aligned(x: Any, strides: list[int]) -> bool:
+def _is_aligned(x: Any, strides: Iterable[int]) -> bool:
     return all(place % x.itemsize == 0 for place in (runtime.address(x), *strides))

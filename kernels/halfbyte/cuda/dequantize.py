@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.cuda import elements, runtime
+from halfbyte.cuda import copies, elements, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from halfbyte.quantized import Scheme
 
-_TYPES = {4: "float32", 2: "uint16"}
 _CODES = ("int8", "uint8", "nibbles")
 
 
@@ -23,34 +22,31 @@ def dequantize(q: Any, out: Any, scale: Any, zero_point: Any, scheme: Scheme) ->
     """out = (code - zero point) * scale, of a shape that has elements."""
     codes = "nibbles" if scheme.bits == 4 else q.dtype.name
     packed = codes == "nibbles"
-    scale, zero_point = elements.aligned(scale), elements.aligned(zero_point)
+    scale, zero_point = copies.aligned(scale), copies.aligned(zero_point)
     plan = elements.plan(
         out.shape,
         [elements.nibbles(q) if packed else elements.elements(q), elements.elements(out)],
         elements.scales_and_zero_points(scale, zero_point, out.ndim, scheme),
-        step=_step(codes, out.itemsize),
+        step=elements.step_of(out.dtype, packed=packed),
         group_size=scheme.group_size,
     )
     pointers = (q, out, scale, elements.NULL if zero_point is None else zero_point)
     flip = np.int32(8 if packed and scheme.qmin < 0 else 0)
-    defines = plan.defines | _defines(codes, out.itemsize)
+    defines = plan.defines | _defines(codes, out.dtype)
     arguments = (*pointers, plan.layout, flip)
     runtime.launch("dequantize", defines, plan.grid, elements.THREADS, arguments)
 
 
 def variants() -> Iterator[tuple[str, elements.Defines]]:
     """Yield the file and the defines of the kernels."""
-    for codes, size in itertools.product(_CODES, _TYPES):
-        step = _step(codes, size)
-        for defines in elements.forms(step, packed=codes == "nibbles", along=True):
-            yield "dequantize", defines | _defines(codes, size)
+    for codes, dtype in itertools.product(_CODES, elements.FLOATS):
+        packed = codes == "nibbles"
+        step = elements.step_of(dtype, packed=packed)
+        for defines in elements.forms(step, packed=packed, along=True):
+            yield "dequantize", defines | _defines(codes, dtype)
 
 
-def _step(codes: str, size: int) -> int:
-    """Return how many elements a unit has: 16 bytes of out, 32 of float32 from nibbles."""
-    return 8 if codes == "nibbles" else 16 // size
-
-
-def _defines(codes: str, size: int) -> elements.Defines:
+def _defines(codes: str, dtype: np.dtype[Any]) -> elements.Defines:
     packed = codes == "nibbles"
-    return {"CODE": "uint8" if packed else codes, "NIBBLES": int(packed), "TO": _TYPES[size]}
+    code = "uint8" if packed else codes
+    return {"CODE": code, "NIBBLES": int(packed), "TO": elements.type_name(dtype)}

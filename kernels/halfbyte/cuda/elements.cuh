@@ -224,8 +224,9 @@ __device__ __forceinline__ void load_channel(
     }
 #pragma unroll
     for (int j = 0; j < STEP; ++j) {
-        const Index element = unit * STEP + j;
-        const int64 entry = VECTOR ? element : layout.group.divide(element);
+        // Of vectors an Index counts units, of which a row may have 2^31.
+        const int64 entry =
+            VECTOR ? static_cast<int64>(unit) * STEP + j : layout.group.divide(unit * STEP + j);
         x[j] = T();
         if (j < place.count)  // plant: bound
             x[j] = *reinterpret_cast<const T*>(p + entry * step);

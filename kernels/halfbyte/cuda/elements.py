@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import F16, F32
 from halfbyte.cuda import runtime
 from halfbyte.dimensions import merge_dimensions
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Defines = dict[str, int | str]
 
 THREADS = 256
+FLOATS: tuple[np.dtype[Any], ...] = (F32, F16)  # what kernels read and write beside codes
 NULL = np.uint64(0)  # the address of an array that is not there
 _VECTOR_UNROLL, _UNROLL = 2, 4
 _ALIGNMENT = 16
@@ -82,13 +84,14 @@ def numbers(shape: tuple[int, ...]) -> Operand:
     return Operand(0, tuple(math.prod(shape[d + 1 :]) for d in range(len(shape))), 1)
 
 
-def aligned(x: Any) -> Any:
-    """Return an array of entries of channels whose addresses are multiples of its item size."""
-    if x is None or _is_aligned(Operand(runtime.address(x), x.strides, x.itemsize)):
-        return x
-    dense = runtime.empty(x.shape, x.dtype)
-    runtime.assign(dense, x)
-    return dense
+def type_name(dtype: np.dtype[Any]) -> str:
+    """Return what kernels call floats: those of float16 by their bits."""
+    return "uint16" if dtype == F16 else dtype.name
+
+
+def step_of(dtype: np.dtype[Any], *, packed: bool = False) -> int:
+    """Return how many floats a unit has: 16 bytes, or 32 of float32 with two codes a byte."""
+    return 8 if packed else 16 // dtype.itemsize
 
 
 def plan(

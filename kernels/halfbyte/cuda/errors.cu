@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(256, 3) errors(const char* x,
         scale = scales[share.channel];
     if (zero_points && share.channel < all.count) zero_point = zero_points[share.channel];
     const Limits limits = limits_of(qmin, qmax, zero_point);
-    double least = __longlong_as_double(0x7ff0000000000000ll);  // infinity
+    double least = INFINITE_ERROR;
     int best = 0;
     for (int first = 0; first < CANDIDATES; first += TOGETHER) {
         const float own[TOGETHER] = {candidate(scale, first), candidate(scale, first + 1),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.cuda import channels, runtime
-from halfbyte.cuda import extremes as elements
+from halfbyte.cuda import channels, elements, runtime
+from halfbyte.cuda.extremes import find
 from halfbyte.quantized import I32
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def extremes(x: Any, axis: int | None) -> tuple[Any, Any, Any]:
 
     float32, of finite elements, inf and -inf where there are none; an int32, 1 or 0.
     """
-    return elements.find(x, axis)
+    return find(x, axis)
 
 
 def join(lo: Any, hi: Any, bad: Any, other_lo: Any, other_hi: Any, other_bad: Any) -> None:
@@ -46,12 +46,12 @@ def move(
 
 def count(x: Any, counts: Any, exponent: Any, lo: Any, hi: Any, bad: Any) -> None:
     """Add the elements of x to a histogram, and its extremes to lo, hi and bad, all in place."""
-    latest = elements.find(x)
+    latest = find(x)
     if x.size:
-        own = runtime.upload(np.zeros(_BINS, np.int64)), runtime.empty((), I32)
+        own = runtime.zeros((_BINS,), np.int64), runtime.empty((), I32)
         plan = channels.plan([x], None, None, _STEPS)
         arguments = (x, *latest[:2], *own, plan.channels, *plan.strides)
-        defines = _defines(channels.type_name(x.dtype), plan.defines)
+        defines = plan.defines | {"FROM": elements.type_name(x.dtype)}
         runtime.launch("histogram", defines, plan.grid, channels.BLOCK, arguments)
         merge(counts, exponent, *own)
     join(lo, hi, bad, *latest)
@@ -65,10 +65,10 @@ def merge(counts: Any, exponent: Any, other_counts: Any, other_exponent: Any) ->
 
 def variants() -> Iterator[tuple[str, dict[str, int | str]]]:
     """Yield the file and the defines of every kernel for up to two dimensions."""
-    for dtype in ("float32", "uint16"):
+    for dtype in elements.FLOATS:
         for defines in channels.forms(dtype):
             if not defines["COLUMNS"]:
-                yield "histogram", _defines(dtype, defines)
+                yield "histogram", defines | {"FROM": elements.type_name(dtype)}
     yield "histogram_join", {}
     for moving in (0, 1):
         yield "extremes_join", {"MOVE": moving}
@@ -79,7 +79,3 @@ def _join(moving: int, arrays: tuple[Any, ...], momentum: float) -> None:
     numbers = (np.float32(momentum), np.int64(channel_count))
     grid = max(1, -(-channel_count // _BLOCK))
     runtime.launch("extremes_join", {"MOVE": moving}, grid, _BLOCK, (*arrays, *numbers))
-
-
-def _defines(dtype: str, defines: dict[str, int | str]) -> dict[str, int | str]:
-    return {"FROM": dtype, **defines}

@@ -6,12 +6,9 @@ Arguments are checked. Scales are float32 arrays, zero points int32 ones or None
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from halfbyte.cuda import errors, extremes, runtime, scales
+from halfbyte.cuda import copies, errors, extremes, runtime, scales
 from halfbyte.cuda.dequantize import dequantize
 from halfbyte.cuda.fake_quantization import fake_quantize, fake_quantize_backward
 from halfbyte.cuda.quantize import quantize
@@ -42,10 +39,10 @@ def quantize_from_data(
     stay as they are, which takes a second look at x. Only check_finite waits for the GPU.
     """
     keep = keep and check_finite
-    own_scale, own_zero = (_dense(array, new=keep) for array in (scale, zero_point))
+    own_scale, own_zero = (_filled_in(array, new=keep) for array in (scale, zero_point))
     coded = False
     if x.size and method == "absmax" and seed is None and not keep:
-        bad = runtime.upload(np.zeros((), I32))
+        bad = runtime.zeros((), I32)
         coded = quantize_rows(x, out, own_scale, own_zero, bad, scheme)
     if not coded:
         lo, hi, bad = extremes.find(x, scheme.axis, scheme.group_size)
@@ -62,13 +59,8 @@ def quantize_from_data(
     return True
 
 
-def _dense(array: Any, *, new: bool) -> Any:
-    """Return the array, or a new one in C order in its place."""
-    if array is None:
-        return None
-    strides = tuple(
-        array.itemsize * math.prod(array.shape[d + 1 :]) for d in range(len(array.shape))
-    )
-    if not new and array.strides == strides and runtime.address(array) % array.itemsize == 0:
+def _filled_in(array: Any, *, new: bool) -> Any:
+    """Return the array, or a new one in its place, not filled yet: in C order and aligned."""
+    if array is None or (not new and copies.is_dense(array)):
         return array
     return runtime.empty(array.shape, array.dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import F32
 from halfbyte.cuda import elements, runtime
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from halfbyte.quantized import Scheme
 
-_TYPES = {4: "float32", 2: "uint16"}
 _BLOCK, _LARGEST_BLOCK, _WARP = 256, 1024, 32
 
 
@@ -43,14 +43,14 @@ def quantize_rows(x: Any, out: Any, scale: Any, zero_point: Any, bad: Any, schem
         x.shape,
         [elements.elements(x), elements.nibbles(out) if packed else elements.elements(out)],
         elements.scales_and_zero_points(scale, zero_point, x.ndim, scheme),
-        step=_step(x.itemsize, packed=packed),
+        step=elements.step_of(x.dtype, packed=packed),
         group_size=scheme.group_size,
     )
-    teams = _teams(plan.row_units, x.itemsize, packed=packed)
+    teams = _teams(plan.row_units, x.dtype, packed=packed)
     if teams is None or not plan.row_has_one_channel or plan.defines["WIDE"]:
         return False
     affine = zero_point is not None
-    defines = plan.defines | _defines(x.itemsize, teams, packed=packed, affine=affine)
+    defines = plan.defines | _defines(x.dtype, teams, packed=packed, affine=affine)
     block = teams.threads if teams.warps else _BLOCK
     grid = plan.rows if teams.warps else -(-plan.rows * teams.threads // _BLOCK)
     pointers = (x, out, scale, zero_point if affine else elements.NULL, bad)
@@ -64,35 +64,32 @@ def quantize_rows(x: Any, out: Any, scale: Any, zero_point: Any, bad: Any, schem
 def variants() -> Iterator[tuple[str, elements.Defines]]:
     """Yield the file and the defines of the kernels for two dimensions, and a few for others."""
     both = (False, True)
-    for size, packed, affine in itertools.product(_TYPES, both, both):
-        step = _step(size, packed=packed)
+    for dtype, packed, affine in itertools.product(elements.FLOATS, both, both):
+        step = elements.step_of(dtype, packed=packed)
         for ndim, units in ((2, 8), (2, 100), (2, 1000), (2, 4000), (1, 1000)):
-            teams = _teams(units, size, packed=packed)
+            teams = _teams(units, dtype, packed=packed)
             if teams is not None:
                 rows = elements.vectors(ndim, step)
-                yield "quantize_rows", rows | _defines(size, teams, packed=packed, affine=affine)
+                yield "quantize_rows", rows | _defines(dtype, teams, packed=packed, affine=affine)
 
 
-def _step(size: int, *, packed: bool) -> int:
-    """Return how many elements a unit has: 16 bytes of x, 32 where codes are nibbles of float32."""
-    return 8 if packed else 16 // size
-
-
-def _teams(units: int, size: int, *, packed: bool) -> _Teams | None:
+def _teams(units: int, dtype: np.dtype[Any], *, packed: bool) -> _Teams | None:
     """Return the teams for rows of so many units; None where a block has too few registers."""
     if units <= _WARP:
         return _Teams(1 << (units - 1).bit_length(), 1, _BLOCK)
     if units <= 4 * _WARP:
         return _Teams(_WARP, 4, _BLOCK)
     most = _LARGEST_BLOCK if units > 4 * _BLOCK else _BLOCK
-    items = 8 if most == _LARGEST_BLOCK and size == 4 and not packed else 4
+    items = 8 if most == _LARGEST_BLOCK and dtype == F32 and not packed else 4
     threads = -(-units // (_WARP * items)) * _WARP
     return None if threads > most else _Teams(threads, items, most)
 
 
-def _defines(size: int, teams: _Teams, *, packed: bool, affine: bool) -> elements.Defines:
+def _defines(
+    dtype: np.dtype[Any], teams: _Teams, *, packed: bool, affine: bool
+) -> elements.Defines:
     return {
-        "FROM": _TYPES[size],
+        "FROM": elements.type_name(dtype),
         "NIBBLES": int(packed),
         "AFFINE": int(affine),
         "WARPS": int(teams.warps),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.cuda import elements, runtime
+from halfbyte.cuda import copies, elements, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ def requantize(
 ) -> None:
     """int32 to codes over the full range of out's dtype; all float32, () or one a channel."""
     limits = np.iinfo(out.dtype)
-    channels = [elements.aligned(value) for value in (scale, zero_point, bias)]
+    channels = [copies.aligned(value) for value in (scale, zero_point, bias)]
     plan = elements.plan(
         acc.shape,
         [elements.elements(acc), elements.elements(out)],

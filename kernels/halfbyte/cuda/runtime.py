@@ -53,6 +53,13 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Any:
     return cupy.empty(shape, dtype)
 
 
+def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array in C order, its bytes zero."""
+    x = empty(shape, dtype)
+    x.data.memset_async(0, x.nbytes)  # on the current stream; nothing where there are no bytes
+    return x
+
+
 def empty_like(x: Any, dtype: Any) -> Any:
     """Return a new array of x's shape in x's order of memory, its elements arbitrary."""
     import cupy
@@ -61,7 +68,10 @@ def empty_like(x: Any, dtype: Any) -> Any:
 
 
 def upload(host: Array) -> Any:
-    """Return a copy on the GPU, in C order. CuPy has read `host` when this returns."""
+    """Return a copy on the GPU, in C order. `host` is in memory that is not pinned.
+
+    CuPy has read it when this returns.
+    """
     import cupy
 
     # CuPy fills arrays without dimensions by a kernel.
@@ -70,11 +80,9 @@ def upload(host: Array) -> Any:
 
 def download(x: Any) -> Array:
     """Wait for the current stream and return a copy in the CPU's memory, in C order."""
-    if not x.flags.c_contiguous:
-        dense = empty(x.shape, x.dtype)
-        assign(dense, x)
-        x = dense
-    host: Array = x.get()
+    from halfbyte.cuda import copies
+
+    host: Array = (x if x.flags.c_contiguous else copies.copied(x)).get()
     return host
 
 

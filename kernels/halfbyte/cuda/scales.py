@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.cuda import runtime
+from halfbyte.cuda import elements, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def from_extremes(lo: Any, hi: Any, scale: Any, zero_point: Any, scheme: Scheme)
     """Fill in what there is for each lo and hi; all in C order. No zero_point: symmetric."""
     if not lo.size:
         return
-    pointers = (lo, hi, scale, np.uint64(0) if zero_point is None else zero_point)
+    pointers = (lo, hi, scale, elements.NULL if zero_point is None else zero_point)
     limits = (np.int32(scheme.qmin), np.int32(scheme.qmax))
     arguments = (*pointers, np.int64(lo.size), *limits)
     runtime.launch("scales", {}, -(-lo.size // _BLOCK), _BLOCK, arguments)

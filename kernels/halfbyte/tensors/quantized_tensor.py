@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from halfbyte.quantized import (
     code_range,
     is_integer,
     scale_shape,
+    values_shape,
 )
 from halfbyte.tensors import library, nibbles
 from halfbyte.tensors.frozen import Frozen
@@ -177,7 +179,9 @@ class QuantizedTensor(Frozen):
     @property
     def nbytes(self) -> int:
         """Bytes held, scales and zero points included."""
-        return sum(part.nbytes for part in self._parts() if part is not None)
+        scales = math.prod(scale_shape(self.shape, self.axis, self.group_size))
+        per_scale = F32.itemsize + (0 if self.zero_point is None else I32.itemsize)
+        return math.prod(values_shape(self.shape, self.bits)) + scales * per_scale
 
     def _parts(self) -> tuple[Any, Any, Any]:
         """Return values, scale and zero_point, as CuPy arrays on a GPU, else as NumPy arrays."""
@@ -235,7 +239,11 @@ class QuantizedTensor(Frozen):
         return f"{_NAME}({text}, {self.nbytes} bytes)"
 
     def __reduce__(self) -> tuple[Callable[..., QuantizedTensor], tuple[Any, ...]]:
-        return _rebuilt, (self.values, self.scale, self.zero_point, *self._arguments())
+        parts = (self.values, self.scale, self.zero_point)
+        if on_device(self.values) and library.device_view(self.values) is self.values:
+            # Not by CuPy, which compiles a kernel to make an array without dimensions.
+            return _uploaded, (*map(on_host, parts), *self._arguments())
+        return _rebuilt, (*parts, *self._arguments())
 
 
 def _rebuilt(
@@ -247,6 +255,15 @@ def _rebuilt(
         values, scale, zero_point,
         bits=bits, axis=axis, group_size=group_size, signed=signed, shape=shape,
     )  # fmt: skip
+
+
+def _uploaded(values: Any, scale: Any, zero_point: Any, *arguments: Any) -> QuantizedTensor:
+    """Make a tensor on the current GPU from a pickle of one on a GPU."""
+    from halfbyte.cuda import runtime
+
+    if zero_point is not None:
+        zero_point = runtime.upload(zero_point)
+    return _rebuilt(runtime.upload(values), runtime.upload(scale), zero_point, *arguments)
 
 
 def _held(codes: Any, value: Any, dtype: np.dtype[Any]) -> Any:
