@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 
-from ptx_machine import opcodes, parse, translate
 from ptx_machine.faults import Fault, UnknownInstruction
 from ptx_machine.inline import flatten
+from ptx_machine.instructions import find
 from ptx_machine.launch import Launch
 from ptx_machine.memory import Memory
+from ptx_machine.parse import parse
 from ptx_machine.schedule import Schedule
+from ptx_machine.translate import translate
 
 __all__ = ["Fault", "Memory", "Module", "UnknownInstruction"]
 
@@ -22,9 +24,13 @@ class Module:
     """A text of PTX. UnknownInstruction: the machine does not know all that is in it."""
 
     def __init__(self, text: str) -> None:
-        self._text = parse.parse(text)
-        opcodes.check(self._text)
+        self._functions, self._variables = parse(text)
         self._programs: dict = {}
+        for function in self._functions.values():
+            for item in function.body:
+                opcode = getattr(item, "opcode", None)
+                if opcode and find(opcode) is None:
+                    raise UnknownInstruction(opcode, function.name, item.line)
 
     def launch(self, entry, grid, block, arguments, memory, shared=0) -> None:
         """Run an entry to its end. Fault: what it did wrong, first.
@@ -34,16 +40,19 @@ class Module:
         """
         program = self._program(entry)
         grid, block = _three(grid), _three(block)
-        if math.prod(block) > program.most_threads:
-            msg = f"{entry}: {math.prod(block)} threads a block; at most {program.most_threads}"
+        threads, blocks = math.prod(block), math.prod(grid)
+        if threads > program.most_threads:
+            msg = f"{entry}: {threads} threads a block; at most {program.most_threads}"
             raise ValueError(msg)
-        symbols = self._symbols(program, memory)
-        places = self._places(program, shared)
-        launch = Launch(
-            program, grid, block, _packed(program, arguments), memory, symbols, places
-        )  # fmt: skip
-        blocks = grid[0] * grid[1] * grid[2]
-        together = min(RESIDENT // launch.threads, RESIDENT_BYTES // max(1, launch.shared_size))
+        content, offsets = _packed(program, arguments)
+        addresses, sizes = self._addresses(program, memory, shared)
+        at = None  # where the parameters are, if their addresses are taken
+        if program.symbols & offsets.keys():
+            at = memory.allocate(len(content))
+            memory.view(at, len(content))[...] = np.frombuffer(content, np.uint8)
+            addresses |= {name: at + offset for name, offset in offsets.items()}
+        launch = Launch(program, grid, block, memory, (content, offsets), addresses, sizes)
+        together = min(RESIDENT // threads, RESIDENT_BYTES // max(1, sizes["shared"]))
         together = max(1, together)
         try:
             with np.errstate(all="ignore"):
@@ -51,55 +60,38 @@ class Module:
                     launch.begin(first, min(together, blocks - first))
                     Schedule(launch).run()
         finally:
-            if launch.address_of_parameters is not None:
-                memory.free(launch.address_of_parameters)
+            if at is not None:
+                memory.free(at)
 
     def _program(self, entry):
-        program = self._programs.get(entry)
-        if program is None:
-            function = self._text.functions.get(entry)
+        if entry not in self._programs:
+            function = self._functions.get(entry)
             if function is None or not function.is_entry:
-                msg = f"no entry {entry}; there are {sorted(self._text.functions)}"
+                msg = f"no entry {entry}; there are {sorted(self._functions)}"
                 raise KeyError(msg)
-            flat = flatten(self._text, function)
-            program = self._programs[entry] = translate.translate(flat, self._text.variables)
-        return program
+            flat = flatten(self._functions, function)
+            self._programs[entry] = translate(flat, self._variables)
+        return self._programs[entry]
 
-    def _symbols(self, program, memory):
-        """Return the addresses of variables in global memory, which begin as the text says."""
-        known = memory.symbols.setdefault(self, {})
-        for name in program.symbols:
-            variable = self._text.variables.get(name)
-            if name not in known and variable is not None and variable.space != "shared":
+    def _addresses(self, program, memory, dynamic):
+        """Return where variables lie in their spaces, and how large those of a launch are."""
+        known = memory.symbols.setdefault(self, {})  # what is in global memory stays there
+        addresses, sizes = {}, {"shared": 0, "local": 0}
+        # Arrays without a size come last, and share a place.
+        for variable in sorted(program.variables, key=lambda x: (x.size == 0, -x.align)):
+            name, space = variable.name, variable.space
+            if space in sizes:
+                addresses[name] = -(-sizes[space] // variable.align) * variable.align
+                sizes[space] = addresses[name] + variable.size
+                continue
+            if name not in known:
                 known[name] = memory.allocate(variable.size, max(variable.align, 16))
                 content = variable.content.ljust(variable.size, b"\0")
                 view = memory.view(known[name], variable.size)
                 view[...] = np.frombuffer(content, np.uint8)
-        return known
-
-    def _places(self, program, dynamic):
-        """Return where variables of shared and local memory lie, and how much there is of each."""
-        places: dict = {}
-        sizes = {"shared": 0, "local": 0}
-        last = []
-        variables = {**program.variables}
-        for name in program.symbols:
-            variable = self._text.variables.get(name)
-            if variable is not None and variable.space == "shared":
-                variables[name] = variable
-        for name, variable in variables.items():
-            if variable.space not in sizes:
-                continue
-            if variable.space == "shared" and variable.size == 0:
-                last.append((name, variable))
-                continue
-            place = -(-sizes[variable.space] // variable.align) * variable.align
-            places[name] = place
-            sizes[variable.space] = place + variable.size
-        for name, variable in last:
-            places[name] = -(-sizes["shared"] // variable.align) * variable.align
-        begin = max([sizes["shared"], *(places[name] for name, _ in last)])
-        return places, begin + dynamic, sizes["local"]
+            addresses[name] = known[name]
+        sizes["shared"] += dynamic
+        return addresses, sizes
 
 
 def _three(size):
@@ -114,14 +106,12 @@ def _packed(program, arguments):
         raise TypeError(msg)
     out, offsets = bytearray(), {}
     for parameter, argument in zip(program.parameters, arguments, strict=True):
-        content = (
-            int(argument).to_bytes(8, "little") if isinstance(argument, int) else argument.tobytes()
-        )
-        if len(content) != parameter.size:
-            msg = f"{program.name}: {parameter.name} got {len(content)} bytes; "
+        content = np.uint64(argument) if isinstance(argument, int) else argument
+        if content.nbytes != parameter.size:
+            msg = f"{program.name}: {parameter.name} got {content.nbytes} bytes; "
             msg += f"need {parameter.size}"
             raise TypeError(msg)
         out.extend(bytes(-len(out) % parameter.align))
         offsets[parameter.name] = len(out)
-        out += content
+        out += content.tobytes()
     return bytes(out), offsets

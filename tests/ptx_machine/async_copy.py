@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptx_machine.memory import BASE
-from ptx_machine.shared import PENDING, WRITTEN
+from ptx_machine.shared import WRITTEN
 
 
-class _Copy(NamedTuple):
+class _Copies(NamedTuple):
     """Copies that were started together."""
 
     thread: Any
@@ -21,100 +21,67 @@ class _Copy(NamedTuple):
     place: Any  # the items they go to
     who: Any
     content: Any
-    size: int
+
+    def some(self, chosen) -> "_Copies":
+        return _Copies(*(x[chosen] for x in self))
 
 
 class Copies:
     def __init__(self, launch, threads) -> None:
         self.launch = launch
         self.committed = np.zeros(threads, np.int32)
-        self.started: list[_Copy] = []
+        self.started: list = []  # (bytes of an item, _Copies)
 
     def start(self, lanes, target, source, count, access) -> None:
         """Copy `count` bytes, or all there is place for, and fill up with zeros."""
-        launch, size = self.launch, access.size
-        launch.progress()
-        shared = launch.shared_space
+        shared = self.launch.shared
+        self.launch.progress()
+        target = lanes.spread(target)
         place = shared.locate(lanes, target, access)
-        source = lanes.spread(source)
-        if count is None:
-            items = launch.global_space.locate(lanes, source, access)
-            content = launch.memory.views[size][items]
-        else:
-            content = self._read(lanes, source, lanes.spread(count), access)
-        shared.note_write(lanes, place, access, WRITTEN | PENDING)
+        content = self._read(lanes, lanes.spread(source), lanes.spread(count), access)
+        shared.note(lanes, target, place, access, "copy")
         thread = lanes.get("id")
         group = self.committed[thread]
-        self.started.append(_Copy(thread, group, place, lanes.get("who"), content, size))
+        copies = _Copies(thread, group, place, lanes.get("who"), content)
+        self.started.append((access.size, copies))
 
     def _read(self, lanes, source, count, access):
         """Return items of which no byte after the first `count` is read."""
         launch, size = self.launch, access.size
-        count = np.minimum(count, np.uint32(size))
-        bad = (source & np.uint64(size - 1)) != 0
+        items = launch.memory.views[size]
+        if (count >= size).all():
+            return items[launch.device.locate(lanes, source, access)]
+        launch.device.check_alignment(lanes, source, access)
+        count = np.minimum(count, size)
+        bad = (count > 0) & ~launch.memory.inside(source, count)
         if bad.any():
-            launch.fault("misaligned", access.line, lanes, bad, source)
-        whole = count == size
-        content = np.zeros((lanes.count, size), np.uint8)
-        if whole.all():
-            items = launch.global_space.locate(lanes, source, access)
-            return launch.memory.views[size][items]
-        if whole.any():
-            some = lanes.subset(whole)
-            items = launch.global_space.locate(some, source[whole], access)
-            content[whole] = launch.memory.views[size][items].view(np.uint8).reshape(-1, size)
-        part = ~whole & (count > 0)
-        if part.any():
-            place = np.arange(size)
-            read = place < count[part, None]
-            where = source[part, None] + place.astype(np.uint64)
-            bad = np.zeros(lanes.count, bool)
-            bad[part] = (read & ~launch.memory.inside(where, 1)).any(1)
-            if bad.any():
-                launch.fault("out of bounds", access.line, lanes, bad, source)
-            some = np.zeros(where.shape, np.uint8)
-            some[read] = launch.memory.views[1][where[read] - np.uint64(BASE)]
-            content[part] = some
-        return content.view(launch.memory.views[size].dtype)[:, 0]
+            launch.fault("out of bounds", access.line, lanes, bad, source)
+        content = items[np.where(count > 0, source - np.uint64(BASE), 0) // size]
+        parts = content.view(np.uint8).reshape(-1, size)
+        parts[np.arange(size) >= count[:, None]] = 0
+        return content
 
     def commit(self, lanes) -> None:
         self.committed[lanes.get("id")] += 1
 
-    def wait_all(self, lanes) -> None:
-        self.commit(lanes)
-        self.wait(lanes, 0)
-
     def wait(self, lanes, newest) -> None:
         """Let all land but what is in the newest groups."""
-        if not self.started:
-            return
         thread = lanes.get("id")
         limit = np.zeros_like(self.committed)
         limit[thread] = self.committed[thread] - newest
-        left = []
-        for copy in self.started:
-            ready = copy.group < limit[copy.thread]
+        before, self.started = self.started, []
+        for size, copies in before:
+            ready = copies.group < limit[copies.thread]
             if ready.all():
-                self._land(copy)
-            elif ready.any():
-                self._land(_some(copy, ready))
-                left.append(_some(copy, ~ready))
-            else:
-                left.append(copy)
-        self.started = left
+                self._land(size, copies)
+                continue
+            if ready.any():
+                self._land(size, copies.some(ready))
+                copies = copies.some(~ready)
+            self.started.append((size, copies))
 
-    def _land(self, copy) -> None:
-        shared = self.launch.shared_space
-        shared.views[copy.size][copy.place] = copy.content
-        state = shared.states[copy.size]
-        if self.launch.warps == 1:
-            state[copy.place] = WRITTEN
-        else:
-            who = copy.who if state.ndim == 1 else copy.who[:, None]
-            shared.touched = True
-            state[copy.place] = who | WRITTEN
-
-
-def _some(copy, chosen) -> _Copy:
-    arrays = (x[chosen] for x in copy[:5])
-    return _Copy(*arrays, copy.size)
+    def _land(self, size, copies) -> None:
+        shared = self.launch.shared
+        shared.views[size][copies.place] = copies.content
+        shared.states[size][copies.place] = copies.who[:, None] | WRITTEN
+        shared.touched = True

@@ -11,14 +11,13 @@ from collections import Counter
 from typing import Any
 
 from ptx_machine.syntax import (
-    Address,
     Immediate,
     Instruction,
     Label,
     Negated,
-    Pair,
     Register,
-    Vector,
+    mapped,
+    registers,
 )
 
 EXITS = ("ret", "exit", "ret.uni")
@@ -64,22 +63,6 @@ def results_of(instruction):
     if not instruction.operands or (_WITHOUT_RESULT.match(opcode) and ".red." not in opcode):
         return ()
     return instruction.operands[:1]
-
-
-def registers(operand):
-    """Yield the registers in an operand."""
-    if isinstance(operand, Register):
-        yield operand
-    elif isinstance(operand, Negated):
-        yield operand.register
-    elif isinstance(operand, Vector):
-        for part in operand.parts:
-            yield from registers(part)
-    elif isinstance(operand, Pair):
-        yield from registers(operand.first)
-        yield from registers(operand.second)
-    elif isinstance(operand, Address):
-        yield from registers(operand.base)
 
 
 def defined(instruction):
@@ -189,14 +172,8 @@ def _constants_written_in(body):
     }  # fmt: skip
 
     def written(x):
-        if isinstance(x, Register):
-            found = constants.get(x)
-            return x if found is None else Immediate(found.bits & (1 << x.width) - 1)
-        if isinstance(x, Vector):
-            return Vector(tuple(map(written, x.parts)))
-        if isinstance(x, Address):
-            return Address(written(x.base), x.offset)
-        return x
+        found = constants.get(x) if isinstance(x, Register) else None
+        return x if found is None else Immediate(found.bits & (1 << x.width) - 1)
 
     out = []
     for x in body:
@@ -204,7 +181,7 @@ def _constants_written_in(body):
             out.append(x)
         elif not (x.opcode.startswith("mov.") and x.operands[0] in constants):
             n = len(results_of(x))
-            operands = (*x.operands[:n], *map(written, x.operands[n:]))
+            operands = (*x.operands[:n], *(mapped(written, y) for y in x.operands[n:]))
             out.append(x._replace(operands=operands))
     return out
 

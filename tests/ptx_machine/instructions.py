@@ -1,216 +1,252 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each instruction becomes in Python."""
+"""Which instructions the machine knows, by their full names, and what each becomes in Python."""
+
+import functools
+import re
+from typing import Any, NamedTuple
 
 from ptx_machine import blocks as control
-from ptx_machine import semantics
+from ptx_machine import warps
 from ptx_machine.expressions import UNSIGNED, Expressions
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.memory import LOCAL, SHARED
-from ptx_machine.opcodes import ACCESS, ADDRESS, ATOMIC, FENCE, MOVE, SHUFFLE, VOTE
-from ptx_machine.syntax import WIDTHS, Pair, Register, Sink, Symbol, Vector
+from ptx_machine.semantics import LDMATRIX, MMA, OPERATIONS
+from ptx_machine.syntax import SINK, WIDTHS, Symbol, Vector
+
+_TYPE = r"(?P<type>pred|[busf](?:8|16|32|64))"
+_SPACE = r"(?:\.(?P<space>global|shared|local|const|param))?"
+_ORDER = r"(?:\.(?:volatile|weak|relaxed|acquire|release|acq_rel)(?:\.(?:cta|gpu|sys))?)?"
+_SPACES = {"global": "device", "const": "device", "param": "device",
+           "shared": "shared", "local": "local", None: "generic"}  # fmt: skip
+
+
+class Access(NamedTuple):
+    """An instruction that touches memory."""
+
+    size: int  # bytes, of all elements together
+    element: Any  # dtype
+    count: int
+    line: Any
 
 
 class Instructions(Expressions):
-    """Writes instructions; what the launch has to do is a call of its methods."""
+    """Writes instructions; what cannot be said in a line is a call of `warps` or of the launch."""
 
-    def __init__(self, flat, symbols) -> None:
-        super().__init__(flat, symbols)
-        self.granule = {"shared": 16, "global": 16}  # bytes of the narrowest access, of a store
+    def __init__(self) -> None:
+        super().__init__()
+        self.constants["warps"] = warps
+        self.granule = {"shared": 16, "device": 16}  # bytes of the narrowest access, of a store
         self.alive: set = set()  # registers that are read after the instruction
 
     def instruction(self, item) -> None:
-        opcode, operands = item.opcode, item.operands
-        operation = semantics.find(opcode)
-        if operation is not None:
-            self.operation(operation, operands)
-        elif found := MOVE.fullmatch(opcode):
-            self.move(found["type"], *operands)
-        elif found := ACCESS.fullmatch(opcode):
-            self.load_or_store(found, item)
-        elif found := ADDRESS.fullmatch(opcode):
-            self.generic_address(found, *operands)
-        elif found := ATOMIC.fullmatch(opcode):
-            self.atomic(found, item)
-        elif found := SHUFFLE.fullmatch(opcode):
-            self.shuffle(found, item)
-        elif found := VOTE.fullmatch(opcode):
-            function = self.constant(semantics.vote(found["mode"]), "f")
-            value = f"m.vote(lanes, {function}, {self.use(operands[1], 'pred')})"
-            self.define(operands[0], value, "b32" if found["mode"] == "ballot" else "pred")
-        elif found := semantics.ldmatrix(opcode):
-            self.matrices(found, item)
-        elif opcode.startswith("cp.async"):
-            self.copy(item)
-        elif opcode == "activemask.b32":
-            self.define(operands[0], "m.active(lanes)", "b32")
-        elif not (FENCE.fullmatch(opcode) or control.WARP_BARRIER.fullmatch(opcode)):
-            raise UnknownInstruction(opcode)
+        found, write = find(item.opcode)
+        write(self, found, item)
 
-    def operation(self, operation, operands) -> None:
-        result, *sources = operands
-        function = self.constant(operation.function, "f")
+    # ------------------------------------------------------------------------ in every lane
+
+    def operation(self, opcode, item) -> None:
+        operation = OPERATIONS[opcode]
+        result, *sources = item.operands
         used = zip(sources, operation.operands, strict=True)
         arguments = ", ".join(self.use(x, kind) for x, kind in used)
-        if isinstance(result, Pair):
-            second = self.constant(operation.complement, "f")
-            both = self.temporary()
-            self.text.append(f"{both} = {second}({arguments})")
-            self.define(result.first, f"{function}({arguments})", "pred")
-            self.define(result.second, both, "pred")
-        else:
-            self.define(result, f"{function}({arguments})", operation.results[0])
+        self.define(result, f"{self.constant(operation.function)}({arguments})", operation.result)
 
-    def move(self, kind, result, source) -> None:
+    def comparison(self, opcode, item) -> None:
+        """Write setp, p|q = a < b, c: the comparison and its opposite, each joined with c."""
+        operation = OPERATIONS[opcode]
+        result, a, b, *third = item.operands
+        a, b = (self.use(x, kind) for x, kind in zip((a, b), operation.operands, strict=True))
+        truth = self.temporary(f"{self.constant(operation.function)}({a}, {b})")
+        other = ""
+        if third:
+            sign = {"and": "&", "or": "|", "xor": "^"}[opcode.split(".")[2]]
+            other = f" {sign} {self.temporary(self.use(third[0], 'pred'))}"
+        for part, value in zip(_parts(result), (truth, f"~{truth}"), strict=False):
+            self.define(part, value + other, "pred")
+
+    def move(self, found, item) -> None:
+        kind, (result, source) = found["type"], item.operands
+        width = WIDTHS[kind]
         if isinstance(source, Vector):
-            width = WIDTHS[kind] // len(source.parts)
-            parts = ", ".join(self.use(x, f"b{width}") for x in source.parts)
-            self.define(result, f"packed(({parts}), {self.constant(UNSIGNED[WIDTHS[kind]], 'd')})",
-                        kind)  # fmt: skip
-            self.constants["packed"] = packed
+            part = width // len(source.parts)
+            parts = [self.cast(self.use(x, f"b{part}"), UNSIGNED[width]) for x in source.parts]
+            parts = [f"{x} << {n * part}" for n, x in enumerate(parts)]
+            self.define(result, " | ".join(parts), kind)
         elif isinstance(result, Vector):
-            width = WIDTHS[kind] // len(result.parts)
-            value = self.temporary()
-            self.text.append(f"{value} = {self.use(source, kind)}")
-            dtype = self.constant(UNSIGNED[width], "d")
-            for n, part in enumerate(result.parts):
-                shift = self.constant(UNSIGNED[WIDTHS[kind]](n * width))
-                self.define(part, f"({value} >> {shift}).astype({dtype})", f"b{width}")
+            part = width // len(result.parts)
+            value = self.temporary(self.use(source, kind))
+            for n, x in enumerate(result.parts):
+                self.define(x, self.cast(f"({value} >> {n * part})", UNSIGNED[part]), f"b{part}")
         else:
             self.define(result, self.use(source, kind), kind, fresh=False)
 
-    def generic_address(self, found, result, source) -> None:
-        width = result.width
-        value = self.use(source, f"u{width}")
-        window = {"shared": SHARED, "local": LOCAL}.get(found["space"])
-        if window is None:
-            self.define(result, value, f"u{width}", fresh=False)
-        else:
-            sign = "-" if found["to"] else "+"
-            start = self.constant(UNSIGNED[64](window))
-            self.define(result, f"{value} {sign} {start}", f"u{width}")
+    def generic_address(self, found, item) -> None:
+        result, source = item.operands
+        value = self.use(source, "u64")
+        window = {"shared": SHARED, "local": LOCAL}.get(found["space"], 0)
+        sign = "-" if found["to"] else "+"
+        self.define(result, f"{value} {sign} {self.constant(UNSIGNED[64](window))}", "u64")
 
-    def load_or_store(self, found, item) -> None:
-        kind, count, space = found["type"], int(found["count"] or 1), found["space"]
-        result, place = item.operands if found["name"] == "ld" else item.operands[::-1]
-        parts = result.parts if isinstance(result, Vector) else (result,)
-        if len(parts) != count:
-            raise UnknownInstruction(item.opcode, *parts)
-        size = count * WIDTHS[kind] // 8
-        element = UNSIGNED[WIDTHS[kind]]
-        if space == "param" and isinstance(place.base, Symbol):
-            for n, part in enumerate(parts):
-                offset = place.offset + n * WIDTHS[kind] // 8
-                dtype = self.constant(element, "d")
-                self.define(part, f"m.parameter({place.base.name!r}, {offset}, {dtype})", kind)
-            return
-        space = {"const": "global", "param": "global", None: "generic"}.get(space, space)
-        self._narrow(space, size, found["name"] == "st")
-        access = self.access(size, element, count, item.line, space)
-        address = self.address(place)
-        if found["name"] == "ld":
-            value = f"m.{space}_space.load(lanes, {address}, {access})"
-            if count == 1:
-                self.define(parts[0], value, kind)
-                return
-            values = [self.temporary() for _ in parts]
-            self.text.append(f"{', '.join(values)} = {value}")
-            for part, value in zip(parts, values, strict=True):
-                self.define(part, value, kind)
-        else:
-            values = ", ".join(self.use(x, kind) for x in parts)
-            self.text.append(f"m.{space}_space.store(lanes, {address}, ({values},), {access})")
+    def nothing(self, found, item) -> None:
+        pass
 
-    def _narrow(self, space, size, writes) -> None:
-        """Note how narrow an access is; loads of global memory do not matter."""
+    # ------------------------------------------------------------------------------- memory
+
+    def access(self, space, size, item, count=1, writes=False) -> str:
+        """Describe an access, and note how narrow it is; loads of global memory do not matter."""
         if space in ("shared", "generic"):
             self.granule["shared"] = min(self.granule["shared"], size)
-        if space in ("global", "generic") and writes:
-            self.granule["global"] = min(self.granule["global"], size)
+        if space in ("device", "generic") and writes:
+            self.granule["device"] = min(self.granule["device"], size)
+        return self.constant(Access(size, UNSIGNED.get(8 * size // count), count, item.line))
+
+    def load(self, found, item) -> None:
+        kind, (result, place) = found["type"], item.operands
+        parts = self._as_many(found, item, result)
+        if found["space"] == "param" and isinstance(place.base, Symbol):
+            for n, part in enumerate(parts):
+                offset = place.offset + n * WIDTHS[kind] // 8
+                dtype = self.constant(UNSIGNED[WIDTHS[kind]])
+                self.define(part, f"m.parameter({place.base.name!r}, {offset}, {dtype})", kind)
+            return
+        space = _SPACES[found["space"]]
+        access = self.access(space, len(parts) * WIDTHS[kind] // 8, item, len(parts))
+        values = self.temporary(f"m.{space}.load(lanes, {self.address(place)}, {access})")
+        for n, part in enumerate(parts):
+            self.define(part, f"{values}[{n}]", kind)
+
+    def store(self, found, item) -> None:
+        kind, (place, source) = found["type"], item.operands
+        parts = self._as_many(found, item, source)
+        space = _SPACES[found["space"]]
+        access = self.access(space, len(parts) * WIDTHS[kind] // 8, item, len(parts), writes=True)
+        values = "".join(f"{self.use(x, kind)}, " for x in parts)
+        self.text.append(f"m.{space}.store(lanes, {self.address(place)}, ({values}), {access})")
+
+    @staticmethod
+    def _as_many(found, item, operand):
+        parts = _parts(operand)
+        if len(parts) != int(found["count"] or 1):
+            raise UnknownInstruction(item.opcode, *parts)
+        return parts
 
     def atomic(self, found, item) -> None:
-        kind, operands = found["type"], item.operands
-        result = operands[0] if found["name"] == "atom" else Sink()
-        place, *sources = operands[found["name"] == "atom" :]
-        space = {None: "generic"}.get(found["space"], found["space"])
-        size = WIDTHS[kind] // 8
-        self._narrow(space, size, False)
-        access = self.access(size, UNSIGNED[WIDTHS[kind]], 1, item.line, space)
-        values = ", ".join(self.use(x, kind) for x in sources)
-        wanted = isinstance(result, Register) and result in self.alive
-        text = f"m.{space}_space.atomic(lanes, {self.address(place)}, ({values},), {access}, "
-        text += f"{found['op']!r}, {kind!r}, {wanted})"
+        kind, space = found["type"], _SPACES[found["space"]]
+        returns = found["name"] == "atom"
+        place, *sources = item.operands[returns:]
+        result = item.operands[0] if returns else SINK
+        access = self.access(space, WIDTHS[kind] // 8, item)
+        values = "".join(f"{self.use(x, kind)}, " for x in sources)
+        wanted = result in self.alive
+        value = f"m.{space}.atomic(lanes, {self.address(place)}, ({values}), {access}, "
+        value = self.temporary(f"{value}{found['op']!r}, {kind!r}, {wanted})")
         if wanted:
-            self.define(result, text, kind)
-        else:
-            self.text.append(text)
+            self.define(result, value, kind)
+
+    def start_copy(self, found, item) -> None:
+        target, source, size, *count = item.operands
+        access = self.access("shared", size.bits, item)
+        count = self.use(count[0], "u32") if count else self.constant(UNSIGNED[32](size.bits))
+        target, source = self.address(target), self.address(source)
+        self.text.append(f"m.copies.start(lanes, {target}, {source}, {count}, {access})")
+
+    def commit_copies(self, found, item) -> None:
+        self.text.append("m.copies.commit(lanes)")
+
+    def wait_for_copies(self, found, item) -> None:
+        if not item.operands:  # cp.async.wait_all
+            self.commit_copies(found, item)
+        newest = item.operands[0].bits if item.operands else 0
+        self.text.append(f"m.copies.wait(lanes, {newest})")
+
+    # -------------------------------------------------------------------------- whole warps
 
     def shuffle(self, found, item) -> None:
         result, value, b, c, _ = item.operands
-        inside = Sink()
-        if isinstance(result, Pair):
-            result, inside = result.first, result.second
-        wants_inside = isinstance(inside, Register) and inside in self.alive
-        both = self.temporary()
-        function = self.constant(semantics.shuffle(found["mode"]), "f")
+        result, inside = (*_parts(result), SINK)[:2]
         arguments = ", ".join(self.use(x, "b32") for x in (value, b, c))
-        self.text.append(f"{both} = m.shuffle(lanes, {function}, {arguments}, {self.line(item)})")
+        line = self.constant(item.line)
+        both = f"warps.shuffle(lanes, {found['mode']!r}, {arguments}, {line})"
+        both = self.temporary(both)
         self.define(result, f"{both}[0]", "b32")
-        if wants_inside:
-            self.define(inside, f"{both}[1]()", "pred")
+        if inside in self.alive:
+            self.define(inside, f"warps.spread(lanes, {both}[1])", "pred")
 
-    def matrices(self, found, item) -> None:
+    def vote(self, found, item) -> None:
+        result, predicate, _ = item.operands
+        value = f"warps.vote(lanes, {found['mode']!r}, {self.use(predicate, 'pred')})"
+        self.define(result, value, "b32" if found["mode"] == "ballot" else "pred")
+
+    def active(self, found, item) -> None:
+        self.define(item.operands[0], "warps.active(lanes)", "b32")
+
+    def matrices(self, opcode, item) -> None:
         result, place = item.operands
-        self._narrow("shared", 16, False)
-        access = self.access(16, None, 1, item.line, "shared")
-        function = self.constant(found.function, "f")
-        parts = [self.temporary() for _ in result.parts]
-        self.text.append(
-            f"{', '.join(parts)}, = m.matrices(lanes, {self.address(place)}, {found.count}, "
-            f"{function}, {access})"
-        )
-        for part, value in zip(result.parts, parts, strict=True):
-            self.define(part, value, "b32")
+        access = self.access("shared", 16, item)
+        count, function = len(result.parts), self.constant(LDMATRIX[opcode])
+        value = f"warps.matrices(lanes, {self.address(place)}, {count}, {function}, {access})"
+        values = self.temporary(value)
+        for n, part in enumerate(result.parts):
+            self.define(part, f"{values}[{n}]", "b32")
 
     def products(self, items) -> None:
         """Multiply matrices, several at once: all lie along one axis."""
-        function = self.constant(semantics.mma(items[0].opcode).function, "f")
-        operands = []
+        factors = []
         for place in (1, 2, 3):
             rows = zip(*(_parts(x.operands[place]) for x in items), strict=True)
             row = ", ".join(f"({''.join(self.use(x, 'b32') + ', ' for x in one)})" for one in rows)
-            operands.append(f"({row},)")
-        results = [[self.temporary() for _ in items] for _ in _parts(items[0].operands[0])]
-        names = ", ".join(f"({', '.join(row)},)" for row in results)
-        self.text.append(f"{names}, = m.products(lanes, {function}, {', '.join(operands)})")
+            factors.append(f"({row},)")
+        function = self.constant(MMA[items[0].opcode])
+        values = self.temporary(f"warps.products(lanes, {function}, {', '.join(factors)})")
         for n, item in enumerate(items):
-            for part, row in zip(_parts(item.operands[0]), results, strict=True):
-                self.define(part, row[n], "b32")
-
-    def copy(self, item) -> None:
-        opcode, operands = item.opcode, item.operands
-        if opcode == "cp.async.commit_group":
-            self.text.append("m.copies.commit(lanes)")
-        elif opcode == "cp.async.wait_group":
-            self.text.append(f"m.copies.wait(lanes, {operands[0].bits})")
-        elif opcode == "cp.async.wait_all":
-            self.text.append("m.copies.wait_all(lanes)")
-        else:
-            size = operands[2].bits
-            self._narrow("shared", size, True)
-            access = self.access(size, None, 1, item.line, "shared")
-            count = self.use(operands[3], "u32") if len(operands) > 3 else "None"
-            target, source = self.address(operands[0]), self.address(operands[1])
-            self.text.append(f"m.copies.start(lanes, {target}, {source}, {count}, {access})")
-
-
-def packed(parts, dtype):
-    """Join registers to a wider one, low parts first."""
-    out = parts[0].astype(dtype)
-    width = parts[0].dtype.itemsize * 8
-    for n, part in enumerate(parts[1:], 1):
-        out = out | part.astype(dtype) << dtype(n * width)
-    return out
+            for i, part in enumerate(_parts(item.operands[0])):
+                self.define(part, f"{values}[{i}][{n}]", "b32")
 
 
 def _parts(operand):
     return operand.parts if isinstance(operand, Vector) else (operand,)
+
+
+# --------------------------------------------------------------------------------- all of them
+
+# Those that do nothing but compute their results.
+PURE = (Instructions.operation, Instructions.comparison, Instructions.move,
+        Instructions.generic_address)  # fmt: skip
+_ATOMICS = (
+    r"(add\.([us]32|u64|f32|f64)|(min|max)\.[us](32|64)"
+    r"|(and|or|xor|exch|cas)\.b(32|64)|(inc|dec)\.u32)$"
+)
+_PATTERNS = {
+    rf"mov\.{_TYPE}": Instructions.move,
+    rf"cvta(?P<to>\.to)?{_SPACE}\.u64": Instructions.generic_address,
+    rf"ld{_ORDER}{_SPACE}(\.nc)?(\.L[12]::\w+)*(\.v(?P<count>[24]))?\.{_TYPE}": Instructions.load,
+    rf"st{_ORDER}{_SPACE}(\.v(?P<count>[24]))?\.{_TYPE}": Instructions.store,
+    rf"(?P<name>atom|red){_ORDER}{_SPACE}\.(?={_ATOMICS})(?P<op>\w+)\.{_TYPE}": Instructions.atomic,
+    r"shfl\.sync\.(?P<mode>up|down|bfly|idx)\.b32": Instructions.shuffle,
+    r"vote\.sync\.(?P<mode>(all|any|uni)(?=\.pred)|ballot(?=\.b32))\.\w+": Instructions.vote,
+    r"activemask\.b32": Instructions.active,
+    r"cp\.async\.(ca|cg)\.shared\.global(\.L2::\d+B)?": Instructions.start_copy,
+    r"cp\.async\.commit_group": Instructions.commit_copies,
+    r"cp\.async\.wait_(group|all)": Instructions.wait_for_copies,
+    # Those that only have a place in the order of things, or end blocks.
+    r"membar\.(cta|gl|sys)|fence\.(acq_rel|sc)\.(cta|gpu|sys)": Instructions.nothing,
+    rf"{control.WARP_BARRIER.pattern}|{control.BARRIER.pattern}": Instructions.nothing,
+    r"call|call\.uni|" + "|".join((*control.EXITS, *control.BRANCHES)): Instructions.nothing,
+}
+
+
+@functools.cache
+def find(opcode):
+    """Return what an opcode says, and the method that writes it; None if it is not known."""
+    for table, write in (
+        (OPERATIONS, Instructions.comparison if opcode[:5] == "setp." else Instructions.operation),
+        (LDMATRIX, Instructions.matrices),
+        (MMA, Instructions.products),
+    ):
+        if opcode in table:
+            return opcode, write
+    for pattern, write in _PATTERNS.items():
+        found = re.fullmatch(pattern, opcode)
+        if found:
+            return found, write
+    return None

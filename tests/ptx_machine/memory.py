@@ -92,10 +92,10 @@ class Memory:
         starts = np.array([0, *self._starts], np.uint64)
         ends = np.array([0, *self._ends], np.uint64)
         ends = ends[np.searchsorted(starts, addresses, "right") - 1]
-        return (addresses < ends) & (ends - addresses >= np.uint64(size))
+        return (addresses < ends) & (ends - addresses >= size)
 
-    def writers(self, granule: int) -> np.ndarray:
-        """Return, for every `granule` bytes, the stamp of the thread that wrote them last."""
+    def writers(self) -> np.ndarray:
+        """Return, for every granule, the stamp of the thread that wrote them last."""
         if self._writers is None:
             self._writers = _reserve(4 * ARENA).view(np.uint32)
         return self._writers

@@ -10,6 +10,7 @@ import re
 
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.syntax import (
+    SINK,
     SPECIAL,
     WIDTHS,
     Address,
@@ -19,11 +20,8 @@ from ptx_machine.syntax import (
     Label,
     Line,
     Negated,
-    Pair,
     Register,
-    Sink,
     Symbol,
-    Text,
     Variable,
     Vector,
 )
@@ -89,8 +87,8 @@ class Scope:
                 self.names[base] = Register(base + self.suffix, WIDTHS[kind])
 
 
-def parse(text) -> Text:
-    """Read a module."""
+def parse(text):
+    """Return the functions and the variables of a module, by name."""
     files = dict(_FILE.findall(text))
     text = _SECTION.sub("", _COMMENT.sub("", text))
     functions, variables = {}, {}
@@ -104,7 +102,7 @@ def parse(text) -> Text:
             function, place = _read_function(text, found, variables, files)
             functions[function.name] = function
     _read_variables(text[place:], variables)
-    return Text(functions, variables)
+    return functions, variables
 
 
 def _read_variables(text, variables) -> None:
@@ -265,9 +263,9 @@ def _operand(scope, text, whole):
     if first == "!":
         return Negated(_operand(scope, text[1:].strip(), whole))
     if "|" in text:
-        return Pair(*(_operand(scope, x.strip(), whole) for x in text.split("|")))
+        return Vector(tuple(_operand(scope, x.strip(), whole) for x in text.split("|")))
     if text == "_":
-        return Sink()
+        return SINK
     immediate = _immediate(text)
     found = immediate or scope.find(text)
     if found is None:

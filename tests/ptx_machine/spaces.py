@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads, stores and atomics of lanes in global, local and generic memory."""
+"""Loads, stores and atomics of lanes in global, local and generic memory.
+
+An access finds the items of its size that its addresses name, checked, and then copies those.
+"""
 
 import numpy as np
 
@@ -13,11 +16,10 @@ SHIFTS = {1: 0, 2: 1, 4: 2, 8: 3, 16: 4}
 def elements(raw, access):
     """Return items as registers, each an array of its own."""
     if access.count == 1:
-        return raw
+        return (raw,)
     if raw.ndim == 0:
-        return list(np.atleast_1d(raw).view(access.element))
-    parts = raw.view(access.element).reshape(-1, access.count)
-    return [np.ascontiguousarray(parts[:, i]) for i in range(access.count)]
+        return np.atleast_1d(raw).view(access.element)
+    return np.ascontiguousarray(raw.view(access.element).reshape(-1, access.count).T)
 
 
 def items(lanes, values, access):
@@ -30,49 +32,71 @@ def items(lanes, values, access):
     return out.view(ITEMS[access.size])[:, 0]
 
 
-class GlobalSpace:
-    """Global memory, as a launch sees it."""
+class Space:
+    """What all spaces have in common."""
 
-    def __init__(self, launch, memory, granule) -> None:
+    def __init__(self, launch) -> None:
         self.launch = launch
-        self.memory = memory
-        self.granule = granule
-        self.shift = SHIFTS[granule]
-        self.writers = memory.writers(granule)
+        self.views: dict = {}  # bytes of an item -> all items
 
     def locate(self, lanes, address, access):
         """Return the numbers of the items at some addresses, checked."""
-        size = access.size
-        offset = (address - _BASE).view(np.int64)
-        if address.ndim == 0:
-            low = high = every = int(offset)
-        else:
-            low, high = int(np.minimum.reduce(offset)), int(np.maximum.reduce(offset))
-            every = int(np.bitwise_or.reduce(offset))
-        if every & (size - 1):
-            bad = (address & np.uint64(size - 1)) != 0
-            self.launch.fault("misaligned", access.line, lanes, bad, address)
-        if not self.memory.holds(low + BASE, high + BASE + size):
-            inside = self.memory.inside(lanes.spread(address), size)
-            if not inside.all():
-                self.launch.fault("out of bounds", access.line, lanes, ~inside, address)
-        return offset >> SHIFTS[size]
+        raise NotImplementedError
+
+    def note(self, lanes, address, place, access, how) -> None:
+        """Judge an access, and remember it. how: read, write or atomic."""
 
     def load(self, lanes, address, access):
         place = self.locate(lanes, address, access)
-        return elements(self.memory.views[access.size][place], access)
+        self.note(lanes, address, place, access, "read")
+        return elements(self.views[access.size][place], access)
 
     def store(self, lanes, address, values, access) -> None:
         self.launch.progress()
-        if address.ndim == 0:
-            address = lanes.spread(address)
+        address = lanes.spread(address)
         place = self.locate(lanes, address, access)
-        self.claim(lanes, address, place, access)
-        self.memory.views[access.size][place] = items(lanes, values, access)
+        self.note(lanes, address, place, access, "write")
+        self.views[access.size][place] = items(lanes, values, access)
 
-    def claim(self, lanes, address, place, access) -> None:
+    def atomic(self, lanes, address, values, access, name, kind, wanted):
+        self.launch.progress()
+        address = lanes.spread(address)
+        place = self.locate(lanes, address, access)
+        self.note(lanes, address, place, access, "atomic")
+        return serve(lanes, self.views[access.size], place, values, name, kind, wanted)
+
+    def check_alignment(self, lanes, address, access) -> None:
+        mask = access.size - 1
+        if int(np.bitwise_or.reduce(address, axis=None)) & mask:
+            self.launch.fault("misaligned", access.line, lanes, address & mask != 0, address)
+
+
+class GlobalSpace(Space):
+    """Global memory, as a launch sees it."""
+
+    def __init__(self, launch, memory, granule) -> None:
+        super().__init__(launch)
+        self.memory, self.views = memory, memory.views
+        self.shift = SHIFTS[granule]
+        self.writers = memory.writers()
+
+    def locate(self, lanes, address, access):
+        self.check_alignment(lanes, address, access)
+        low, high = (
+            int(np.minimum.reduce(address, axis=None)),
+            int(np.maximum.reduce(address, axis=None)),
+        )
+        if not self.memory.holds(low, high + access.size):
+            inside = self.memory.inside(lanes.spread(address), access.size)
+            if not inside.all():
+                self.launch.fault("out of bounds", access.line, lanes, ~inside, address)
+        return (address - _BASE).view(np.int64) >> SHIFTS[access.size]
+
+    def note(self, lanes, address, place, access, how) -> None:
         """Note who writes, and report whoever was not alone."""
-        launch = self.launch
+        if how != "write":
+            return
+        first = self.launch.first_stamp
         mine = lanes.get("stamp")
         per_item = access.size >> self.shift
         writers = self.writers
@@ -80,116 +104,70 @@ class GlobalSpace:
             writers = writers[: writers.size // per_item * per_item].reshape(-1, per_item)
             mine = mine[:, None]
         before = writers[place]
-        # Stamps of this launch only; its first is the least.
-        if int(before.max()) > launch.first_stamp:
-            bad = (before > launch.first_stamp) & (before != mine)
-            if bad.any():
-                self._report(lanes, address, access, bad, before)
         writers[place] = mine
-        after = writers[place]
-        bad = after != mine
-        if bad.any():
-            self._report(lanes, address, access, bad, after)
-
-    def _report(self, lanes, address, access, bad, stamps) -> None:
-        if bad.ndim == 2:
-            part = bad.argmax(1)
-            rows = np.arange(bad.shape[0])
-            bad, stamps = bad[rows, part], stamps[rows, part]
-        other = int(stamps[bad.argmax()]) - self.launch.first_stamp - 1
-        self.launch.fault("double write", access.line, lanes, bad, address, other)
-
-    def atomic(self, lanes, address, values, access, name, kind, wanted):
-        self.launch.progress()
-        address = lanes.spread(address)
-        place = self.locate(lanes, address, access)
-        view = self.memory.views[access.size]
-        return serve(lanes, view, place, values, name, kind, wanted)
+        if int(before.max()) <= first:  # stamps of this launch only; its first is the least
+            before = mine
+        for stamps in (before, writers[place]):
+            bad = (stamps > first) & (stamps != mine)
+            if bad.any():
+                stamps, bad = (x.reshape(lanes.count, -1) for x in (stamps, bad))
+                row = int(bad.any(1).argmax())
+                other = int(stamps[row, bad[row].argmax()]) - first - 1
+                self.launch.fault("double write", access.line, lanes, bad.any(1), address, other)
 
 
-class LocalSpace:
-    """Every thread's own memory."""
+class WindowSpace(Space):
+    """Memory of which every owner, a block or a thread, has as much."""
 
-    def __init__(self, launch, size) -> None:
-        self.launch = launch
-        self.size = size
-        self.pitch = -(-size // 16) * 16
-        content = np.full(launch.width * self.pitch, 0xFF, np.uint8)
+    def __init__(self, launch, size, owner, owners) -> None:
+        super().__init__(launch)
+        self.size, self.owner = size, owner
+        self.pitch = -(-max(size, 1) // 16) * 16
+        content = np.full(owners * self.pitch, 0xFF, np.uint8)
         self.views = {n: content.view(item) for n, item in ITEMS.items()}
 
     def locate(self, lanes, address, access):
-        size = access.size
         address = lanes.spread(address)
-        wide = address.astype(np.int64)
-        if int(np.bitwise_or.reduce(wide)) & (size - 1):
-            bad = (wide & (size - 1)) != 0
-            self.launch.fault("misaligned", access.line, lanes, bad, address)
-        bad = (wide < 0) | (wide > self.size - size)
-        if bad.any():
-            self.launch.fault("out of bounds", access.line, lanes, bad, address)
-        return (wide + lanes.get("id") * self.pitch) >> SHIFTS[size]
-
-    def load(self, lanes, address, access):
-        return elements(self.views[access.size][self.locate(lanes, address, access)], access)
-
-    def store(self, lanes, address, values, access) -> None:
-        place = self.locate(lanes, address, access)
-        self.views[access.size][place] = items(lanes, values, access)
-
-    def atomic(self, lanes, address, values, access, name, kind, wanted):
-        place = self.locate(lanes, address, access)
-        return serve(lanes, self.views[access.size], place, values, name, kind, wanted)
+        self.check_alignment(lanes, address, access)
+        last = self.size - access.size
+        if int(address.max()) > last:
+            self.launch.fault("out of bounds", access.line, lanes, address > last, address)
+        owner = lanes.get(self.owner) * self.pitch
+        return (address.astype(np.int64) + owner) >> SHIFTS[access.size]
 
 
-class GenericSpace:
+class GenericSpace(Space):
     """Addresses that say themselves in which space they are."""
 
-    def __init__(self, launch) -> None:
-        self.launch = launch
-
-    def _spaces(self, lanes, address):
-        """Yield (space, address in it, which lanes), for every space that is there."""
+    def _parts(self, lanes, address):
+        """Return (space, lanes, addresses in it, which lanes), for every space that is there."""
+        launch, address = self.launch, lanes.spread(address)
         top = address >> np.uint64(32)
-        shared, local = top == np.uint64(SHARED >> 32), top == np.uint64(LOCAL >> 32)
-        launch = self.launch
-        for space, base, chosen in (
-            (launch.shared_space, SHARED, shared),
-            (launch.local_space, LOCAL, local),
-            (launch.global_space, 0, ~(shared | local)),
-        ):
-            if chosen.any():
-                yield space, address - np.uint64(base), chosen
+        shared, local = top == SHARED >> 32, top == LOCAL >> 32
+        spaces = ((launch.shared, SHARED, shared), (launch.local, LOCAL, local),
+                  (launch.device, 0, ~(shared | local)))  # fmt: skip
+        for space, base, chosen in spaces:
+            if chosen.all():
+                return [(space, lanes, address - np.uint64(base), slice(None))]
+        return [(space, lanes.subset(chosen), address[chosen] - np.uint64(base), chosen)
+                for space, base, chosen in spaces if chosen.any()]  # fmt: skip
 
     def load(self, lanes, address, access):
-        found = list(self._spaces(lanes, address))
-        if len(found) == 1:
-            ((space, address, _),) = found
-            return space.load(lanes, address, access)
-        out = [np.empty(lanes.count, access.element) for _ in range(access.count)]
-        for space, inner, chosen in found:
-            got = space.load(lanes.subset(chosen), inner[chosen], access)
-            for target, value in zip(out, got if access.count > 1 else [got], strict=True):
+        out = np.empty((access.count, lanes.count), access.element)
+        for space, some, inner, chosen in self._parts(lanes, address):
+            for target, value in zip(out, space.load(some, inner, access), strict=True):
                 target[chosen] = value
-        return out if access.count > 1 else out[0]
+        return out
 
     def store(self, lanes, address, values, access) -> None:
-        found = list(self._spaces(lanes, address))
-        for space, inner, chosen in found:
-            if len(found) == 1:
-                space.store(lanes, inner, values, access)
-            else:
-                some = [lanes.spread(x)[chosen] for x in values]
-                space.store(lanes.subset(chosen), inner[chosen], some, access)
+        values = [lanes.spread(x) for x in values]
+        for space, some, inner, chosen in self._parts(lanes, address):
+            space.store(some, inner, [x[chosen] for x in values], access)
 
-    def atomic(self, lanes, address, values, access, *rest):
-        found = list(self._spaces(lanes, address))
-        if len(found) == 1:
-            ((space, address, _),) = found
-            return space.atomic(lanes, address, values, access, *rest)
-        out = np.zeros(lanes.count, access.element)
-        for space, inner, chosen in found:
-            some = [lanes.spread(x)[chosen] for x in values]
-            got = space.atomic(lanes.subset(chosen), inner[chosen], some, access, *rest)
-            if got is not None:
-                out[chosen] = got
+    def atomic(self, lanes, address, values, access, name, kind, wanted):
+        out = np.empty(lanes.count, access.element)
+        values = [lanes.spread(x) for x in values]
+        for space, some, inner, chosen in self._parts(lanes, address):
+            those = [x[chosen] for x in values]
+            out[chosen] = space.atomic(some, inner, those, access, name, kind, wanted)
         return out

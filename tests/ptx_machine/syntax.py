@@ -27,6 +27,9 @@ class Symbol(NamedTuple):
     name: str
 
 
+SINK = Symbol("_")  # a result that nobody wants
+
+
 class Label(NamedTuple):
     name: str
 
@@ -37,18 +40,31 @@ class Address(NamedTuple):
 
 
 class Vector(NamedTuple):
+    """Several in braces, or two results, p|q."""
+
     parts: tuple
 
 
-class Pair(NamedTuple):
-    """Two results, p|q."""
+def mapped(function, operand):
+    """Return an operand with its parts, and their parts, replaced by a function of them."""
+    if isinstance(operand, Vector):
+        return Vector(tuple(mapped(function, x) for x in operand.parts))
+    if isinstance(operand, Negated):
+        return Negated(function(operand.register))
+    if isinstance(operand, Address):
+        return Address(function(operand.base), operand.offset)
+    return function(operand)
 
-    first: Any
-    second: Any
 
-
-class Sink(NamedTuple):
-    """A result that nobody wants, _."""
+def registers(operand) -> list:
+    """Return the registers in an operand."""
+    if isinstance(operand, Vector):
+        return [r for x in operand.parts for r in registers(x)]
+    if isinstance(operand, Negated):
+        return [operand.register]
+    if isinstance(operand, Address):
+        operand = operand.base
+    return [operand] if isinstance(operand, Register) else []
 
 
 class Variable(NamedTuple):
@@ -86,11 +102,6 @@ class Function(NamedTuple):
     body: list  # of Instruction and Label
     variables: dict  # name -> Variable, of shared, local and parameter memory
     most_threads: int  # in a block
-
-
-class Text(NamedTuple):
-    functions: dict
-    variables: dict
 
 
 SPECIAL = re.compile(r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%lanemask_(lt|le|gt|ge|eq)|%warpid|%nwarpid")

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ptx_machine import blocks as control
 from ptx_machine.faults import UnknownInstruction
-from ptx_machine.instructions import Instructions
-from ptx_machine.opcodes import is_pure
+from ptx_machine.instructions import PURE, Instructions, find
+from ptx_machine.syntax import registers
 
 
 class Program(NamedTuple):
@@ -20,71 +20,60 @@ class Program(NamedTuple):
     name: str
     parameters: tuple
     most_threads: int  # in a block
-    variables: dict  # of shared and local memory
     blocks: list
     registers: list  # dtypes, by number
     numbers: dict  # Register -> number
     granule: dict  # space -> bytes of the narrowest access
-    symbols: set  # variables that are named
+    symbols: set  # variables and parameters whose addresses are taken
+    variables: list  # those of `symbols` that are variables
 
 
-def translate(flat, symbols) -> Program:
-    """Translate an entry without calls. symbols: the module's variables, by name."""
-    found = control.build(flat.body)
-    writer = _Writer(flat, symbols)
-    for block in found:
+def translate(entry, variables) -> Program:
+    """Translate an entry without calls. variables: the module's, by name."""
+    blocks = control.build(entry.body)
+    writer = _Writer()
+    for block in blocks:
         writer.block(block)
-    code = compile("\n".join(writer.lines), f"<{flat.name}>", "exec")
-    names: dict = dict(writer.constants)
+    code = compile("\n".join(writer.lines), f"<{entry.name}>", "exec")
+    names = dict(writer.constants)
     exec(code, names)
-    for block in found:
+    for block in blocks:
         block.function = names[f"block_{block.number}"]
-    return Program(flat.name, flat.parameters, flat.most_threads, flat.variables, found,
-                   writer.dtypes, writer.numbers, writer.granule, writer.symbols)  # fmt: skip
+    known = {**variables, **entry.variables}
+    named = [known[name] for name in sorted(writer.symbols) if name in known]
+    return Program(entry.name, entry.parameters, entry.most_threads, blocks, writer.dtypes,
+                   writer.numbers, writer.granule, writer.symbols, named)  # fmt: skip
 
 
 class _Writer(Instructions):
     """Writes blocks."""
 
-    def __init__(self, flat, symbols) -> None:
-        super().__init__(flat, symbols)
+    def __init__(self) -> None:
+        super().__init__()
         self.lines: list[str] = []
 
     def block(self, block) -> None:
-        self.kept = block.live_out
-        after, alive = [], set(block.live_out)
-        if block.condition is not None:
-            alive.update(control.registers(block.condition))
-        for item in reversed(block.body):
-            after.append(alive)
-            alive = (alive - set(control.defined(item))) | set(control.used(item))
-        after.reverse()
-        self.text = []
+        self.kept, self.text = block.live_out, []
+        condition = [] if block.condition is None else registers(block.condition)
         reads: set = set()
         written: set = set()
-        place = 0
-        while place < len(block.body):
-            items = [block.body[place]]
-            if items[0].opcode.startswith("mma."):
-                items = self._independent(block.body, place)
-            place += len(items)
-            self.alive = after[place - 1]
-            results = [r for x in items for r in control.defined(x)]
-            alone = items[0]
-            if is_pure(alone.opcode) and not self.alive.intersection(results):
+        for items, alive in self._groups(block, condition):
+            self.alive = alive
+            _, write = find(items[0].opcode)
+            results = {r for x in items for r in control.defined(x)}
+            if write in PURE and not alive & results:
                 continue
-            for x in items:
-                reads.update(r for r in control.used(x) if r not in written)
-            written.update(results)
+            reads.update(r for x in items for r in control.used(x) if r not in written)
+            written |= results
             try:
-                if len(items) > 1 or alone.opcode.startswith("mma."):
+                if write is Instructions.products:
                     self.products(items)
                 else:
-                    self.instruction(alone)
+                    self.instruction(*items)
             except (KeyError, AttributeError, ValueError, IndexError, TypeError) as error:
-                raise UnknownInstruction(alone.opcode, *alone.operands) from error
-        if block.condition is not None:
-            reads.update(r for r in control.registers(block.condition) if r not in written)
+                raise UnknownInstruction(items[0].opcode, *items[0].operands) from error
+        reads.update(r for r in condition if r not in written)
+        if condition:
             self.text.append(f"result = {self.use(block.condition, 'pred')}")
         self._function(block, sorted(reads), sorted(written & block.live_out))
 
@@ -93,26 +82,34 @@ class _Writer(Instructions):
         emit(f"def block_{block.number}(m, lanes):")
         emit(" R = m.registers; result = None")
         if reads:
-            names = "".join(f"{self.variable(r)}, " for r in reads)
-            numbers = "".join(f"{self.number(r)}, " for r in reads)
-            emit(f" if lanes.full: {names}= {''.join(f'R[{self.number(r)}], ' for r in reads)}")
-            emit(f" else: {names}= lanes.gather(R, ({numbers}))")
+            names, places, numbers = self._lists(reads)
+            emit(f" if lanes.full: {names} = {places}")
+            emit(f" else: {names} = lanes.gather(R, ({numbers}))")
         self.lines.extend(f" {line}" for line in self.text)
         if writes:
-            names = "".join(f"{self.variable(r)}, " for r in writes)
-            numbers = "".join(f"{self.number(r)}, " for r in writes)
-            emit(f" if lanes.full: {''.join(f'R[{self.number(r)}], ' for r in writes)}= {names}")
+            names, places, numbers = self._lists(writes)
+            emit(f" if lanes.full: {places} = {names}")
             emit(f" else: lanes.scatter(R, ({numbers}), ({names}))")
         emit(" return result")
 
+    def _lists(self, registers):
+        """Return the names of registers, where the launch has them, and their numbers."""
+        forms = ("v{},", "R[{}],", "{},")
+        return ["".join(form.format(self.number(r)) for r in registers) for form in forms]
+
     @staticmethod
-    def _independent(body, place):
-        """Return an mma and those after it that read no result of it."""
-        first = body[place]
-        items, written = [first], set(control.defined(first))
-        for item in body[place + 1 :]:
-            if item.opcode != first.opcode or written & set(control.used(item)):
-                break
-            items.append(item)
-            written.update(control.defined(item))
-        return items
+    def _groups(block, condition):
+        """Return instructions, each with what is read after it; independent mmas together."""
+        alive = block.live_out | set(condition)
+        groups: list = []
+        for item in reversed(block.body):
+            after, results = alive, set(control.defined(item))
+            alive = (alive - results) | set(control.used(item))
+            if item.opcode.startswith("mma.") and groups:
+                items, _ = groups[-1]
+                read = {r for x in items for r in control.used(x)}
+                if items[0].opcode == item.opcode and not results & read:
+                    items.insert(0, item)
+                    continue
+            groups.append(([item], after))
+        return reversed(groups)

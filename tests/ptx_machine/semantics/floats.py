@@ -20,20 +20,8 @@ FMA = {"f16": fma_16, "f32": fma_32, "f64": fma_64}
 
 
 def _of_numbers_alone(function):
-    """Return a function that takes the other operand where one is NaN.
-
-    NumPy's fmin and fmax do not always, where NaN is a signalling one.
-    """
-
-    def choose(a, b):
-        result = function(a, b)
-        missing = np.isnan(result)
-        if missing.any():
-            other = np.where(np.isnan(a), b, a)
-            return np.where(missing, other, result)
-        return result
-
-    return choose
+    """Return a function that takes the other operand where one is NaN: a quiet one, for NumPy."""
+    return lambda a, b: function(a * 1, b * 1)
 
 
 def _arithmetic(kind) -> dict[str, Operation]:
@@ -46,8 +34,8 @@ def _arithmetic(kind) -> dict[str, Operation]:
         f"neg.{kind}": on_bits(one, lambda a: a ^ sign),
         f"abs.{kind}": on_bits(one, lambda a: a & ~sign),
         # NaN is no number unless .NaN says that it is to be seen.
-        f"min.{kind}": on_numbers(two, _of_numbers_alone(np.minimum)),
-        f"max.{kind}": on_numbers(two, _of_numbers_alone(np.maximum)),
+        f"min.{kind}": on_numbers(two, _of_numbers_alone(np.fmin)),
+        f"max.{kind}": on_numbers(two, _of_numbers_alone(np.fmax)),
         f"min.NaN.{kind}": on_numbers(two, np.minimum),
         f"max.NaN.{kind}": on_numbers(two, np.maximum),
     }
@@ -78,7 +66,7 @@ def _pairs(operation) -> Operation:
         return one_half(*(x[..., None].view(np.uint16) for x in operands)).view(np.uint32)[..., 0]
 
     one_half = operation.function
-    return Operation(function, ("f16x2",) * len(operation.operands), ("f16x2",))
+    return Operation(function, ("f16x2",) * len(operation.operands), "f16x2")
 
 
 # ---------------------------------------------------------------------------- approximations

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer arithmetic of 16, 32 and 64 bits; overflow wraps."""
+"""Integer arithmetic, logic and fields of bits, of 16, 32 and 64 bits. Overflow wraps.
+
+NumPy shifts in zeros, or signs, however far it is told to: like PTX, and unlike C.
+"""
+
+import functools
 
 import numpy as np
 
@@ -11,101 +16,193 @@ def _quotient(a, b):
     return np.floor_divide(a - np.fmod(a, b), b)
 
 
-def _high_64(a, b):
-    """Return the upper halves of products of 128 bits, from products of 32 by 32 bits."""
-    low = np.uint64(0xFFFFFFFF)
-    a0, a1, b0, b1 = a & low, a >> 32, b & low, b >> 32
-    middle, other = a1 * b0, a0 * b1
-    carry = ((a0 * b0 >> 32) + (middle & low) + (other & low)) >> 32
-    return a1 * b1 + (middle >> 32) + (other >> 32) + carry
+def _arithmetic(width, signed) -> dict[str, Operation]:
+    kind = f"{'us'[signed]}{width}"
+    one, two, three = (" ".join([kind] * n) for n in (2, 3, 4))
+    dtype = INTEGERS[width][signed]
 
+    def high(a, b):
+        """Return the upper halves of products, from Python's integers."""
+        return np.asarray(np.multiply(a, b, dtype=object) >> width, dtype)[()]
 
-def _signed_high_64(a, b):
-    """Correct the unsigned product: a negative number is 2**64 too large in it."""
-    x, y = a.view(np.uint64), b.view(np.uint64)
-    return _high_64(x, y) - (x & (b >> 63).view(np.uint64)) - (y & (a >> 63).view(np.uint64))
-
-
-def _high(kind, width):
-    if width == 64:
-        return _signed_high_64 if kind[0] == "s" else _high_64
-    narrow, wide = (INTEGERS[bits][kind[0] == "s"] for bits in (width, 2 * width))
-    return lambda a, b: (np.multiply(a, b, dtype=wide) >> width).astype(narrow)
-
-
-def _products(kind, width) -> dict[str, Operation]:
-    two, three = f"{kind} {kind} {kind}", f"{kind} {kind} {kind} {kind}"
-    high = on_numbers(two, _high(kind, width))
     found = {
+        f"add.{kind}": on_bits(two, np.add),
+        f"sub.{kind}": on_bits(two, np.subtract),
+        f"min.{kind}": on_numbers(two, np.minimum),
+        f"max.{kind}": on_numbers(two, np.maximum),
         f"mul.lo.{kind}": on_bits(two, np.multiply),
-        f"mul.hi.{kind}": high,
+        f"mul.hi.{kind}": on_numbers(two, high),
         f"mad.lo.{kind}": on_bits(three, lambda a, b, c: a * b + c),
-        f"mad.hi.{kind}": on_bits(three, lambda a, b, c: high.function(a, b) + c),
+        f"mad.hi.{kind}": on_numbers(three, lambda a, b, c: high(a, b) + c),
+        f"div.{kind}": on_numbers(two, _quotient if signed else np.floor_divide),
+        f"rem.{kind}": on_numbers(two, np.fmod),
+        # NumPy shifts in the wider of the two types.
+        f"shr.{kind}": on_numbers(
+            f"{kind} {kind} {kind[0]}32", lambda a, n: (a >> n).astype(dtype, copy=False)
+        ),
     }
     if width < 64:
-        wide, dtype = f"{kind[0]}{2 * width}", INTEGERS[2 * width][kind[0] == "s"]
+        wide, both = f"{kind[0]}{2 * width}", INTEGERS[2 * width][signed]
         found[f"mul.wide.{kind}"] = on_numbers(
-            f"{wide} {kind} {kind}", lambda a, b: np.multiply(a, b, dtype=dtype)
+            f"{wide} {kind} {kind}", lambda a, b: np.multiply(a, b, dtype=both)
         )
         found[f"mad.wide.{kind}"] = on_numbers(
-            f"{wide} {kind} {kind} {wide}", lambda a, b, c: np.multiply(a, b, dtype=dtype) + c
+            f"{wide} {kind} {kind} {wide}", lambda a, b, c: np.multiply(a, b, dtype=both) + c
         )
+    if signed:
+        found[f"neg.{kind}"] = on_bits(one, np.negative)
+        found[f"abs.{kind}"] = on_numbers(one, np.abs)
     return found
 
 
-def _arithmetic(width) -> dict[str, Operation]:
-    u, s = f"u{width}", f"s{width}"
-    found = {
-        f"neg.{s}": on_bits(f"{s} {s}", np.negative),
-        f"abs.{s}": on_numbers(f"{s} {s}", np.abs),
-        f"div.{u}": on_bits(f"{u} {u} {u}", np.floor_divide),
-        f"rem.{u}": on_bits(f"{u} {u} {u}", np.remainder),
-        f"div.{s}": on_numbers(f"{s} {s} {s}", _quotient),
-        f"rem.{s}": on_numbers(f"{s} {s} {s}", np.fmod),
+def _logic(kind) -> dict[str, Operation]:
+    two = f"{kind} {kind} {kind}"
+    return {
+        f"and.{kind}": on_bits(two, np.bitwise_and),
+        f"or.{kind}": on_bits(two, np.bitwise_or),
+        f"xor.{kind}": on_bits(two, np.bitwise_xor),
+        f"not.{kind}": on_bits(f"{kind} {kind}", np.invert),
     }
-    for kind in (u, s):
-        two = f"{kind} {kind} {kind}"
-        found[f"add.{kind}"] = on_bits(two, np.add)
-        found[f"sub.{kind}"] = on_bits(two, np.subtract)
-        found[f"min.{kind}"] = on_numbers(two, np.minimum)
-        found[f"max.{kind}"] = on_numbers(two, np.maximum)
-        found[f"sad.{kind}"] = on_numbers(
-            f"{two} {kind}", lambda a, b, c: np.maximum(a, b) - np.minimum(a, b) + c
+
+
+# ---------------------------------------------------------------------------------- counting
+
+
+def _bit_length(x):
+    """Return the bits of unsigned integers without leading zeros."""
+    # Without the bit below the highest one, rounding to FP64 cannot carry.
+    return np.frexp((x & ~(x >> 1)).astype(np.float64))[1].astype(np.uint32)
+
+
+def _counts(width) -> dict[str, Operation]:
+    b, signed = f"b{width}", INTEGERS[width][1]
+    found = {
+        f"clz.{b}": on_bits(f"u32 {b}", lambda a: width - _bit_length(a)),
+        f"popc.{b}": on_bits(f"u32 {b}", lambda a: np.bitwise_count(a).astype(np.uint32)),
+        f"brev.{b}": on_bits(f"{b} {b}", lambda a: _reversed(a, width)),
+    }
+
+    def shift_amount(place):
+        return np.where(place == 0xFFFFFFFF, place, width - 1 - place)
+
+    def without_sign(a):
+        return a ^ (a.view(signed) >> width - 1).view(a.dtype)
+
+    for kind, of in ((f"u{width}", np.positive), (f"s{width}", without_sign)):
+
+        def highest(a, of=of):
+            return _bit_length(of(a)) - 1
+
+        found[f"bfind.{kind}"] = on_bits(f"u32 {kind}", highest)
+        found[f"bfind.shiftamt.{kind}"] = on_bits(
+            f"u32 {kind}", lambda a, highest=highest: shift_amount(highest(a))
         )
-        found |= _products(kind, width)
     return found
 
 
-# -------------------------------------------------------------------------- sums of products
+def _reversed(x, width):
+    """Swap bits, pairs and nibbles, then bytes."""
+    for n in (1, 2, 4):
+        mask = INTEGERS[width][0]((2**width - 1) // (2**n + 1))
+        x = x >> n & mask | (x & mask) << n
+    return x.byteswap()
 
 
-def _parts(x, width, kind):
-    """Return the numbers that lie in words, low parts first, along a last axis."""
-    return x[..., None].view(INTEGERS[width][kind[0] == "s"]).astype(np.int64)
+# ------------------------------------------------------------------------------------ fields
 
 
-def _sum(a, b, c):
-    return (a * b).sum(-1).astype(np.uint32) + c
+def _fields(width) -> dict[str, Operation]:
+    unsigned, signed = INTEGERS[width]
+    one = unsigned(1)
+
+    def mask(n):
+        return (one << (n & 255)) - one  # all ones from n = width on
+
+    def extract(a, p, n):
+        return a >> (p & 255) & mask(n)
+
+    def extract_signed(a, p, n):
+        """Shift the field up to the sign, then down; beyond the sign there are only signs."""
+        p, n = p & 255, n & 255
+        above = width - np.minimum(p + n, width)
+        down = (above + p).view(np.int32)
+        return np.where(n == 0, one - one, ((a << above).view(signed) >> down).view(unsigned))
+
+    def insert(a, b, p, n):
+        field = mask(n) << (p & 255)
+        return b & ~field | a << (p & 255) & field
+
+    u, s, b = f"u{width}", f"s{width}", f"b{width}"
+    return {
+        f"bfe.{u}": on_bits(f"{u} {u} u32 u32", extract),
+        f"bfe.{s}": on_bits(f"{s} {s} u32 u32", extract_signed),
+        f"bfi.{b}": on_bits(f"{b} {b} {b} u32 u32", insert),
+    }
 
 
-def _dot_products() -> dict[str, Operation]:
+# ---------------------------------------------------------------------- words of 32 bits only
+
+
+def _funnel_shifts() -> dict[str, Operation]:
+    """Describe the shifts of 64 bits in two words, a the lower one."""
     found = {}
-    for x in ("u32", "s32"):
-        for y in ("u32", "s32"):
-            found[f"dp4a.{x}.{y}"] = on_bits(
-                "b32 b32 b32 b32",
-                lambda a, b, c, x=x, y=y: _sum(_parts(a, 8, x), _parts(b, 8, y), c),
-            )
-            for half, place in (("lo", slice(0, 2)), ("hi", slice(2, 4))):
-                found[f"dp2a.{half}.{x}.{y}"] = on_bits(
-                    "b32 b32 b32 b32",
-                    lambda a, b, c, x=x, y=y, place=place: _sum(
-                        _parts(a, 16, x), _parts(b, 8, y)[..., place], c
-                    ),
-                )
+    for mode, amount in (("wrap", lambda n: n & 31), ("clamp", lambda n: np.minimum(n, 32))):
+
+        def left(a, b, n, amount=amount):
+            return b << amount(n) | a >> 32 - amount(n)
+
+        def right(a, b, n, amount=amount):
+            return a >> amount(n) | b << 32 - amount(n)
+
+        found[f"shf.l.{mode}.b32"] = on_bits("b32 b32 b32 u32", left)
+        found[f"shf.r.{mode}.b32"] = on_bits("b32 b32 b32 u32", right)
     return found
 
 
-OPERATIONS = {
-    name: operation for width in (16, 32, 64) for name, operation in _arithmetic(width).items()
-} | _dot_products()
+def _dot_product(a_signed, b_signed):
+    def function(a, b, c):
+        a, b = (x[..., None].view(INTEGERS[8][signed]).astype(np.int32)
+                for x, signed in ((a, a_signed), (b, b_signed)))  # fmt: skip
+        return (a * b).sum(-1).astype(np.uint32) + c
+
+    return on_bits("b32 b32 b32 b32", function)
+
+
+def _lop3(a, b, c, table):
+    """Look every bit up: bit 4 a + 2 b + c of the table."""
+    rows = (
+        (a if row & 4 else ~a) & (b if row & 2 else ~b) & (c if row & 1 else ~c)
+        for row in range(8)
+        if table >> row & 1
+    )
+    return functools.reduce(np.bitwise_or, rows, a & ~a & b & c)
+
+
+def _prmt(a, b, selectors):
+    """Choose four of eight bytes; bit 3 of a selector asks for the byte's sign instead."""
+    both = b.astype(np.uint64) << 32 | a
+    result = np.uint32(0)
+    for place in range(0, 32, 8):
+        selector = selectors >> place // 2
+        byte = (both >> 8 * (selector & 7)).astype(np.uint32) & 255
+        if np.bitwise_or.reduce(selector, axis=None) & 8:
+            byte = np.where(selector & 8, (byte >> 7) * 255, byte)
+        result = result | byte << place
+    return result
+
+
+OPERATIONS: dict[str, Operation] = {
+    "lop3.b32": on_bits("b32 b32 b32 b32 b32", _lop3),
+    "prmt.b32": on_bits("b32 b32 b32 b32", _prmt),
+    **{f"dp4a.{'us'[a]}32.{'us'[b]}32": _dot_product(a, b) for a in (0, 1) for b in (0, 1)},
+    **_funnel_shifts(),
+    **_logic("pred"),
+}
+for _width in (16, 32, 64):
+    _b, _dtype = f"b{_width}", INTEGERS[_width][0]
+    OPERATIONS |= _arithmetic(_width, False) | _arithmetic(_width, True) | _logic(_b)
+    OPERATIONS[f"shl.{_b}"] = on_bits(
+        f"{_b} {_b} u32", lambda a, n: (a << n).astype(a.dtype, copy=False)
+    )
+for _width in (32, 64):
+    OPERATIONS |= _counts(_width) | _fields(_width)

@@ -5,17 +5,7 @@ g = lane >> 2, t = lane & 3; e is the place in a register, low parts first. A fr
 is an array whose axes are parts of rows and columns: layouts are transpositions.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
-
-
-class LdMatrix(NamedTuple):
-    """function: rows (count, 8, warps, 16) uint8 -> (count, warps, 32) uint32."""
-
-    count: int
-    function: Callable
 
 
 def _deal(rows):
@@ -33,24 +23,14 @@ def _deal_transposed(rows):
     return dealt.view(np.uint32).reshape(count, warps, 32)
 
 
+# Functions of rows (count, 8, warps, 16) uint8 that return (count, warps, 32) uint32.
 LDMATRIX = {
-    f"ldmatrix.sync.aligned.m8n8.x{count}{mode}.shared.b16": LdMatrix(count, function)
+    f"ldmatrix.sync.aligned.m8n8.x{count}{mode}.shared.b16": function
     for count in (1, 2, 4)
     for mode, function in (("", _deal), (".trans", _deal_transposed))
 }
 
 # ---------------------------------------------------------------------------------------- mma
-
-
-class Mma(NamedTuple):
-    """D = A B + C; function: the registers (count, warps, 32) uint32 of a, b, c -> those of d."""
-
-    a: int  # registers a lane
-    b: int
-    c: int
-    d: int
-    types: tuple[str, str, str, str]  # of a, b, c, d
-    function: Callable
 
 
 # Elements, and the type in which products are summed: exact for bytes.
@@ -62,17 +42,15 @@ _ELEMENTS = {
 
 
 def _rows_of_a(registers, kind, tall):
-    """Return A (warps, m, k): row g + 8 i, k = (4 j + t) * packed + e; register tall * j + i."""
+    """Return A (warps, m, k): row g + 8 i, k = (4 j + t) * packed + e; register tall * j + i.
+
+    B's transpose lies in registers as 8 rows of A do.
+    """
     element, wide = _ELEMENTS[kind]
     count, warps, _ = registers.shape
     x = np.ascontiguousarray(registers).view(element).reshape(count // tall, tall, warps, 8, 4, -1)
     m, k = 8 * tall, count // tall * 4 * x.shape[-1]
     return x.transpose(2, 1, 3, 0, 4, 5).astype(wide, order="C").reshape(warps, m, k)
-
-
-def _columns_of_b(registers, kind):
-    """Return B's transpose (warps, n, k), which lies in registers as 8 rows of A do."""
-    return _rows_of_a(registers, kind, 1)
 
 
 def _rows_of_c(registers, dtype, tall):
@@ -92,7 +70,7 @@ def _floating(tall):
     """Round to FP32 after every 8 steps of k, each summed in FP64 (hardware: otherwise)."""
 
     def multiply(a, b, c):
-        a, b = _rows_of_a(a, "f16", tall), _columns_of_b(b, "f16")
+        a, b = _rows_of_a(a, "f16", tall), _rows_of_a(b, "f16", 1)
         d = _rows_of_c(c, np.float32, tall)
         for k in range(0, a.shape[2], 8):
             step = slice(k, k + 8)
@@ -106,25 +84,15 @@ def _integer(a_kind, b_kind, tall):
     """Sum exactly: 32 products of bytes are below 2**24, which FP32 has. C is added and wraps."""
 
     def multiply(a, b, c):
-        products = np.matmul(_rows_of_a(a, a_kind, tall), _columns_of_b(b, b_kind).mT)
+        products = np.matmul(_rows_of_a(a, a_kind, tall), _rows_of_a(b, b_kind, 1).mT)
         return _registers_of_d(products.astype(np.int32) + _rows_of_c(c, np.int32, tall), tall)
 
     return multiply
 
 
-def _mma(m, k, a_kind, b_kind, accumulator, function) -> dict[str, Mma]:
-    packed = 2 if a_kind == "f16" else 4
-    types = (a_kind, b_kind, accumulator, accumulator)
-    a, b, c = m * k // 32 // packed, k * 8 // 32 // packed, m * 8 // 32
-    name = f"mma.sync.aligned.m{m}n8k{k}.row.col.{accumulator}.{a_kind}.{b_kind}.{accumulator}"
-    return {name: Mma(a, b, c, c, types, function)}
-
-
-MMA: dict[str, Mma] = {
-    **_mma(16, 8, "f16", "f16", "f32", _floating(2)),
-    **_mma(16, 16, "f16", "f16", "f32", _floating(2)),
-}
-for _a in ("s8", "u8"):
-    for _b in ("s8", "u8"):
-        for _m, _k in ((8, 16), (16, 16), (16, 32)):
-            MMA |= _mma(_m, _k, _a, _b, "s32", _integer(_a, _b, _m // 8))
+# D = A B + C: functions of the registers (count, warps, 32) uint32 of a, b and c.
+MMA = {
+    **{f"mma.sync.aligned.m16n8k{k}.row.col.f32.f16.f16.f32": _floating(2) for k in (8, 16)},
+    **{f"mma.sync.aligned.m{m}n8k{k}.row.col.s32.{a}.{b}.s32": _integer(a, b, m // 8)
+       for a in ("s8", "u8") for b in ("s8", "u8") for m, k in ((8, 16), (16, 16), (16, 32))},
+}  # fmt: skip

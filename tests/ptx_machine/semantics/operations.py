@@ -21,8 +21,7 @@ class Operation(NamedTuple):
 
     function: Callable
     operands: tuple[str, ...]
-    results: tuple[str, ...]
-    complement: Callable | None = None  # of a comparison p|q: what q is
+    result: str
 
 
 def width_of(kind) -> int:
@@ -45,26 +44,17 @@ def numbers_of(kind):
 def on_bits(types, function) -> Operation:
     """Describe a function of bits. types: "result operand operand"."""
     result, *operands = types.split()
-    return Operation(function, tuple(operands), (result,))
+    return Operation(function, tuple(operands), result)
 
 
 def on_numbers(types, function) -> Operation:
     """Describe a function of numbers, whose result is a number of the result's type."""
     result, *operands = types.split()
-    return Operation(_viewing(function, result, *operands), tuple(operands), (result,))
-
-
-def _viewing(function, result, *operands):
-    """Wrap a function of numbers as one of bits."""
-    out = bits_of(result)
-    dtypes = [numbers_of(kind) for kind in operands]
+    out, dtypes = bits_of(result), [numbers_of(kind) for kind in operands]
     if dtypes == [bits_of(kind) for kind in operands] and numbers_of(result) == out:
-        return function
-    if len(dtypes) == 1:
-        (x,) = dtypes
-        return lambda a: function(a.view(x)).view(out)
-    if len(dtypes) == 2:
-        x, y = dtypes
-        return lambda a, b: function(a.view(x), b.view(y)).view(out)
-    x, y, z = dtypes
-    return lambda a, b, c: function(a.view(x), b.view(y), c.view(z)).view(out)
+        return on_bits(types, function)
+
+    def on_views(*bits):
+        return function(*[x.view(d) for x, d in zip(bits, dtypes, strict=True)]).view(out)
+
+    return on_bits(types, on_views)
