@@ -41,10 +41,10 @@ class Module:
         program = self._program(entry)
         grid, block = _three(grid), _three(block)
         threads, blocks = math.prod(block), math.prod(grid)
-        if threads > program.most_threads:
-            msg = f"{entry}: {threads} threads a block; at most {program.most_threads}"
+        if threads > program.entry.most_threads:
+            msg = f"{entry}: {threads} threads a block; at most {program.entry.most_threads}"
             raise ValueError(msg)
-        content, offsets = _packed(program, arguments)
+        content, offsets = _packed(program.entry, arguments)
         addresses, sizes = self._addresses(program, memory, shared)
         at = None  # where the parameters are, if their addresses are taken
         if program.symbols & offsets.keys():
@@ -99,16 +99,16 @@ def _three(size):
     return (*map(int, size), 1, 1)[:3]
 
 
-def _packed(program, arguments):
+def _packed(entry, arguments):
     """Lay arguments out as the entry's parameters; return the bytes and where each begins."""
-    if len(arguments) != len(program.parameters):
-        msg = f"{program.name}: {len(arguments)} arguments; need {len(program.parameters)}"
+    if len(arguments) != len(entry.parameters):
+        msg = f"{entry.name}: {len(arguments)} arguments; need {len(entry.parameters)}"
         raise TypeError(msg)
     out, offsets = bytearray(), {}
-    for parameter, argument in zip(program.parameters, arguments, strict=True):
+    for parameter, argument in zip(entry.parameters, arguments, strict=True):
         content = np.uint64(argument) if isinstance(argument, int) else argument
         if content.nbytes != parameter.size:
-            msg = f"{program.name}: {parameter.name} got {content.nbytes} bytes; "
+            msg = f"{entry.name}: {parameter.name} got {content.nbytes} bytes; "
             msg += f"need {parameter.size}"
             raise TypeError(msg)
         out.extend(bytes(-len(out) % parameter.align))

@@ -40,9 +40,8 @@ class Copies:
         place = shared.locate(lanes, target, access)
         content = self._read(lanes, lanes.spread(source), lanes.spread(count), access)
         shared.note(lanes, target, place, access, "copy")
-        thread = lanes.get("id")
-        group = self.committed[thread]
-        copies = _Copies(thread, group, place, lanes.get("who"), content)
+        thread, who = lanes.get("id"), lanes.get("who")
+        copies = _Copies(thread, self.committed[thread], place, who, content)
         self.started.append((access.size, copies))
 
     def _read(self, lanes, source, count, access):

@@ -16,7 +16,7 @@ class Barriers:
         there, want, trues = np.zeros((3, launch.blocks * 16), np.int64)
         keys = []
         for other, some in self.arrived:
-            name, count, said = _operands(other.barrier)
+            name, count, said = _operands(other.last)
             key = some.spread(some.get("block") * 16 + some.value(name, np.int64) % 16)
             keys.append(key)
             there += np.bincount(key, minlength=there.size)
@@ -36,7 +36,7 @@ class Barriers:
                 self.arrived.append((other, some.subset(~free)))
                 some, key = some.subset(free), key[free]
             if key.size:
-                self._answer(other.barrier, some, trues[key], there[key])
+                self._answer(other.last, some, trues[key], there[key])
                 gone.append((other, some))
         return gone
 

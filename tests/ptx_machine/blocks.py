@@ -7,16 +7,14 @@ lanes: lanes wait for each other only where blocks begin.
 """
 
 import re
-from collections import Counter
 from typing import Any
 
 from ptx_machine.syntax import (
     Immediate,
     Instruction,
     Label,
+    Line,
     Negated,
-    Register,
-    mapped,
     registers,
 )
 
@@ -41,20 +39,20 @@ class Block:
         self.lanes: Any = None  # if lanes meet at its start: the operand that names them
         self.whole = False  # and whether these must be the 32 of a warp
         self.end = "next"  # next, branch, exit or barrier
-        self.condition: Any = None  # of a branch
-        self.target: Any = None
-        self.barrier: Any = None  # Instruction
+        self.last: Any = None  # the instruction that is one of those
+        self.target: Any = None  # of a branch
         self.live_out: set = set()
         self.live_in: set = set()
         self.function: Any = None
         self.line: Any = None
 
     def followers(self):
-        if self.end == "exit":
-            return []
-        if self.end == "branch":
-            return [self.target] if self.condition is None else [self.target, self.number + 1]
-        return [self.number + 1]
+        target = [self.target] if self.end == "branch" else []
+        goes_on = self.end in ("next", "barrier") or (target and self.last.guard)
+        return [*target, self.number + 1] if goes_on else target
+
+    def items(self):
+        return self.body + [self.last] * (self.last is not None)
 
 
 def results_of(instruction):
@@ -70,62 +68,48 @@ def defined(instruction):
 
 
 def used(instruction):
-    sources = instruction.operands[len(results_of(instruction)) :]
+    sources = (*instruction.operands[len(results_of(instruction)) :], instruction.guard)
     return [r for x in sources for r in registers(x)]
 
 
 def build(body) -> list[Block]:
     """Cut a body without calls into blocks."""
-    body = _constants_written_in(_without_guards(body))
     blocks = [Block(0)]
-    places = {}
+    places = {}  # of labels
     lanes = None  # that are known to be here
 
     def begin():
-        blocks.append(Block(len(blocks)))
+        if blocks[-1].items():
+            blocks.append(Block(len(blocks)))
         return blocks[-1]
 
-    block = blocks[0]
-    fresh = True  # nothing in this block yet
-    for item in body:
+    for item in [*_without_guards(body), Instruction("ret", (), None, Line(0, ""))]:
         if isinstance(item, Label):
-            if not fresh:
-                block, fresh, lanes = begin(), True, None
-            places[item.name] = block.number
+            places[item.name] = begin().number
+            lanes = None
             continue
-        if block.end != "next":
-            block, fresh, lanes = begin(), True, None
-        opcode = item.opcode
-        meeting = _meeting(item)
-        if meeting and (meeting != lanes or BARRIER.fullmatch(opcode)):
-            if not fresh:
-                block = begin()
-            lanes = meeting
-            block.lanes, block.whole = meeting
-            block.line = item.line
-        elif BARRIER.fullmatch(opcode) and not fresh:
-            block = begin()
-        fresh = False
+        opcode, meeting = item.opcode, _meeting(item)
+        is_barrier = BARRIER.fullmatch(opcode)
+        block = blocks[-1]
+        if block.last or is_barrier or (meeting and meeting != lanes):
+            block, lanes = begin(), meeting
+            block.lanes, block.whole = meeting or (None, False)
         block.line = block.line or item.line
         if opcode in BRANCHES:
-            block.end, block.target, block.condition = "branch", item.operands[0].name, item.guard
+            block.end, block.target = "branch", item.operands[0].name
         elif opcode in EXITS:
             block.end = "exit"
-        elif BARRIER.fullmatch(opcode):
-            block.end, block.barrier = "barrier", item
+        elif is_barrier:
+            block.end = "barrier"
         else:
             block.body.append(item)
             if lanes and lanes[0] in defined(item):
                 lanes = None
-    if block.end == "next":
-        block.end = "exit"
+        if block.end != "next":
+            block.last = item
     for block in blocks:
         if block.end == "branch":
             block.target = places[block.target]
-    if any(n >= len(blocks) for block in blocks for n in block.followers()):
-        block = Block(len(blocks))
-        block.end = "exit"
-        blocks.append(block)
     _find_live(blocks)
     return blocks
 
@@ -159,61 +143,25 @@ def _without_guards(body):
     return out
 
 
-def _constants_written_in(body):
-    """Write constants where registers stand that hold nothing else, ever."""
-    items = [x for x in body if isinstance(x, Instruction)]
-    times = Counter(r for x in items for r in defined(x))
-    constants = {
-        x.operands[0]: x.operands[1]
-        for x in items
-        if x.opcode.startswith("mov.") and isinstance(x.operands[1], Immediate)
-        and isinstance(x.operands[0], Register) and times[x.operands[0]] == 1
-        and x.operands[0].width > 1
-    }  # fmt: skip
-
-    def written(x):
-        found = constants.get(x) if isinstance(x, Register) else None
-        return x if found is None else Immediate(found.bits & (1 << x.width) - 1)
-
-    out = []
-    for x in body:
-        if isinstance(x, Label):
-            out.append(x)
-        elif not (x.opcode.startswith("mov.") and x.operands[0] in constants):
-            n = len(results_of(x))
-            operands = (*x.operands[:n], *(mapped(written, y) for y in x.operands[n:]))
-            out.append(x._replace(operands=operands))
-    return out
-
-
 def _find_live(blocks) -> None:
     """Find what is read after a block before it is written."""
-    reads, writes, before = [], [], [set() for _ in blocks]
+    reads, writes = [], []
     for block in blocks:
-        read, written = set(), set()
-        last = [block.barrier] if block.barrier else []
-        for item in block.body + last:
+        read, written = set(registers(block.lanes)), set()
+        for item in block.items():
             read.update(r for r in used(item) if r not in written)
             written.update(defined(item))
-        if block.condition is not None:
-            read.update(r for r in registers(block.condition) if r not in written)
-        if block.lanes is not None:
-            read.update(registers(block.lanes))
         reads.append(read)
         writes.append(written)
-    for block in blocks:
-        for n in block.followers():
-            before[n].add(block.number)
-    work = list(range(len(blocks)))
-    while work:
-        n = work.pop()
-        block = blocks[n]
-        block.live_out = set().union(*(blocks[x].live_in for x in block.followers()))
-        live = reads[n] | (block.live_out - writes[n])
-        if live != block.live_in:
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(blocks):
+            block.live_out = set().union(*(blocks[n].live_in for n in block.followers()))
+            live = reads[block.number] | (block.live_out - writes[block.number])
+            changed = changed or live != block.live_in
             block.live_in = live
-            work.extend(before[n])
     # What the barrier itself reads must be in its place, too.
     for block in blocks:
-        if block.barrier:
-            block.live_out = block.live_out | set(used(block.barrier))
+        if block.end == "barrier":
+            block.live_out |= set(used(block.last))

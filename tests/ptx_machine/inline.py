@@ -68,7 +68,9 @@ class _Writer:
                 self.body.extend(self._without_parameters(item))
 
     def _call(self, item, depth) -> None:
-        results, name, arguments = item.operands
+        operands = list(item.operands)  # (results), name, (arguments); lists may be missing
+        results = operands.pop(0) if isinstance(operands[0], Vector) else Vector(())
+        name, arguments = (*operands, Vector(()))[:2]
         callee = self.functions.get(name.name)
         if callee is None or item.guard or depth > DEPTH:
             raise UnknownInstruction(item.opcode, name.name)

@@ -10,9 +10,13 @@ from ptx_machine import warps
 from ptx_machine.expressions import UNSIGNED, Expressions
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.memory import LOCAL, SHARED
-from ptx_machine.semantics import LDMATRIX, MMA, OPERATIONS
+from ptx_machine.semantics import conversions, floats, integers, predicates
+from ptx_machine.semantics.matrix import LDMATRIX, MMA
 from ptx_machine.syntax import SINK, WIDTHS, Symbol, Vector
 
+OPERATIONS = (
+    integers.OPERATIONS | floats.OPERATIONS | conversions.OPERATIONS | predicates.OPERATIONS
+)  # what an instruction computes in a lane
 _TYPE = r"(?P<type>pred|[busf](?:8|16|32|64))"
 _SPACE = r"(?:\.(?P<space>global|shared|local|const|param))?"
 _ORDER = r"(?:\.(?:volatile|weak|relaxed|acquire|release|acq_rel)(?:\.(?:cta|gpu|sys))?)?"

@@ -53,9 +53,6 @@ class Lanes:
             self._known[name] = found
         return found
 
-    def places(self):
-        return np.arange(self.count) if self.full else self.index
-
     def subset(self, chosen) -> "Lanes":
         """Return those of the lanes for which `chosen` is true."""
         index = np.flatnonzero(chosen)
@@ -84,12 +81,12 @@ class Lanes:
         self.slots()
         return self._known["warps"]
 
-    def by_warp(self, values, fill=0):
-        """Return an array of (warps, 32), with `fill` where no lane is."""
+    def by_warp(self, values):
+        """Return an array of (warps, 32), with zeros where no lane is."""
         slots, values = self.slots(), self.spread(values)
         if slots is None:
             return values.reshape(-1, 32)
-        dense = np.full(self.warps() * 32, fill, values.dtype)
+        dense = np.zeros(self.warps() * 32, values.dtype)
         dense[slots] = values
         return dense.reshape(-1, 32)
 
@@ -117,17 +114,15 @@ class Lanes:
 
     def complete(self, whole) -> bool:
         """Return whether no lane of any warp is elsewhere, or, if whole, every warp has 32."""
-        name = "whole" if whole else "complete"
-        if name not in self._known:
-            want = np.uint32(0xFFFFFFFF) if whole else self.existing()
-            self._known[name] = self.slots() is None or bool((self.bits() == want).all())
-        return self._known[name]
+        if self.slots() is None:
+            return True
+        return not whole and bool((self.bits() == self.existing()).all())
 
 
 def merged(launch, parts) -> Lanes:
     """Return the union of lanes."""
     here = np.zeros(launch.width, bool)
     for part in parts:
-        here[part.places()] = True
+        here[slice(None) if part.full else part.index] = True
     index = np.flatnonzero(here)
     return Lanes(launch, None if index.size == launch.width else index)

@@ -11,6 +11,19 @@ from ptx_machine.lanes import Lanes
 from ptx_machine.shared import SharedSpace
 from ptx_machine.spaces import GenericSpace, GlobalSpace, WindowSpace
 
+_KNOWN = {
+    "id": lambda m: m.ids,  # counts the threads of the blocks that run now
+    "thread": lambda m: m.ids % m.threads,
+    "block": lambda m: m.ids // m.threads,
+    "who": lambda m: (m.special("thread") // 32 + 1).astype(np.uint32),
+    "warp key": lambda m: m.special("block") * m.warps + m.special("thread") // 32,
+    "lane": lambda m: m.special("thread") % 32,
+    "stamp": lambda m: (m.ids + m.first_block * m.threads + m.first_stamp + 1).astype(np.uint32),
+    "%laneid": lambda m: m.special("lane").astype(np.uint32),
+    "%lanemask_lt": lambda m: ((1 << m.special("lane")) - 1).astype(np.uint32),
+    "%lanemask_ge": lambda m: (-1 << m.special("lane")).astype(np.uint32),
+}
+
 
 class Launch:
     """The state that the functions of blocks work on: that of some of the grid's blocks.
@@ -64,56 +77,23 @@ class Launch:
     # ------------------------------------------------------------------- what lanes know
 
     def special(self, name):
+        """Return a special register, or what else lanes know: an array, or a scalar."""
         if name not in self._known:
-            self._known[name] = self._special(name)
+            know = _KNOWN.get(name)
+            self._known[name] = know(self) if know else self._place(*name.split("."))
         return self._known[name]
 
-    def _special(self, name):
-        base, _, axis = name.partition(".")
-        if axis:
-            return self._place_in(
-                self.grid if "cta" in base else self.block, base, "xyz".index(axis)
-            )
-        if name[0] == "%":
-            return self._in_warp(name).astype(np.uint32)
-        thread = self.ids % self.threads
-        return {
-            "id": lambda: self.ids,  # counts the threads of the blocks that run now
-            "thread": lambda: thread,
-            "block": lambda: self.ids // self.threads,
-            "who": lambda: (thread // 32 + 1).astype(np.uint32),
-            "warp key": lambda: self.special("block") * self.warps + thread // 32,
-            "lane": lambda: thread % 32,
-            "stamp": lambda: (
-                self.ids + (self.first_stamp + 1 + self.first_block * self.threads)
-            ).astype(np.uint32),
-        }[name]()
-
-    def _place_in(self, shape, name, axis):
-        """Return %tid, %ctaid, %ntid, %nctaid: a scalar where all have the same."""
+    def _place(self, name, axis):
+        """Return %tid, %ctaid, %ntid or %nctaid: a scalar where all have the same."""
+        shape, axis = self.grid if "cta" in name else self.block, "xyz".index(axis)
         if name.startswith("%n"):
             return np.uint32(shape[axis])
         if shape[axis] == 1:
             return np.uint32(0)
-        if name == "%tid":
-            number = self.special("thread")
-        else:
+        number = self.special("thread")
+        if name == "%ctaid":
             number = self.first_block + (self.special("block") if self.blocks > 1 else np.int64(0))
         return (number // math.prod(shape[:axis]) % shape[axis]).astype(np.uint32)
-
-    def _in_warp(self, name):
-        lane = self.special("lane")
-        one = 1 << lane
-        return {
-            "%laneid": lane,
-            "%warpid": self.special("thread") // 32,
-            "%nwarpid": np.int64(self.warps),
-            "%lanemask_eq": one,
-            "%lanemask_lt": one - 1,
-            "%lanemask_le": 2 * one - 1,
-            "%lanemask_gt": -2 * one,
-            "%lanemask_ge": -one,
-        }[name]
 
     # ---------------------------------------------------------------------------- reports
 
@@ -124,7 +104,7 @@ class Launch:
             address = int(lanes.spread(address)[first])
         mine = self.first_block * self.threads + int(lanes.get("id")[first])
         other = None if other is None else self._thread(int(other))
-        raise Fault(kind, self.program.name, line, self._thread(mine), address, other)
+        raise Fault(kind, self.program.entry.name, line, self._thread(mine), address, other)
 
     def _thread(self, number):
         """Return where a thread of the grid is."""

@@ -32,8 +32,8 @@ class Memory:
         self._free: dict[int, list[int]] = {}  # size of a span -> where they begin
         self._given_back: list[int] = []  # addresses that are yet to be taken from the above
         self._cursor = BASE
-        self._writers = None
-        self.stamp = 0  # what the next launch counts its threads from
+        # For every granule, the stamp of the thread that wrote it last. Launches count on.
+        self.writers, self._stamp = _reserve(4 * ARENA).view(np.uint32), 0
         self.symbols: dict = {}  # module's variables -> addresses
 
     def allocate(self, size: int, align: int = 256, offset: int = 0) -> int:
@@ -94,20 +94,13 @@ class Memory:
         ends = ends[np.searchsorted(starts, addresses, "right") - 1]
         return (addresses < ends) & (ends - addresses >= size)
 
-    def writers(self) -> np.ndarray:
-        """Return, for every granule, the stamp of the thread that wrote them last."""
-        if self._writers is None:
-            self._writers = _reserve(4 * ARENA).view(np.uint32)
-        return self._writers
-
     def stamps(self, threads: int) -> int:
         """Reserve stamps for the threads of a launch; return the one before the first."""
         self.settle()
-        if self.stamp + threads >= 2**32:
-            self._writers, self.stamp = None, 0
-        first = self.stamp
-        self.stamp += threads
-        return first
+        if self._stamp + threads >= 2**32:
+            self.writers, self._stamp = _reserve(4 * ARENA).view(np.uint32), 0
+        self._stamp += threads
+        return self._stamp - threads
 
 
 def _reserve(size) -> np.ndarray:

@@ -123,7 +123,7 @@ class Schedule:
         for wanted in (False, True):  # barriers last
             for number, lanes in sorted(self.parked.items()):
                 block = self.blocks[number]
-                if wanted == bool(block.barrier):
+                if wanted == (block.end == "barrier"):
                     kind = "barrier divergence" if wanted else "warp divergence"
                     self.launch.fault(kind, block.line, lanes, 0)
         for block, lanes in self.barriers.arrived:

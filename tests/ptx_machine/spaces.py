@@ -78,7 +78,7 @@ class GlobalSpace(Space):
         super().__init__(launch)
         self.memory, self.views = memory, memory.views
         self.shift = SHIFTS[granule]
-        self.writers = memory.writers()
+        self.writers = memory.writers
 
     def locate(self, lanes, address, access):
         self.check_alignment(lanes, address, access)
@@ -169,5 +169,7 @@ class GenericSpace(Space):
         values = [lanes.spread(x) for x in values]
         for space, some, inner, chosen in self._parts(lanes, address):
             those = [x[chosen] for x in values]
-            out[chosen] = space.atomic(some, inner, those, access, name, kind, wanted)
+            got = space.atomic(some, inner, those, access, name, kind, wanted)
+            if wanted:
+                out[chosen] = got
         return out

@@ -104,4 +104,4 @@ class Function(NamedTuple):
     most_threads: int  # in a block
 
 
-SPECIAL = re.compile(r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%lanemask_(lt|le|gt|ge|eq)|%warpid|%nwarpid")
+SPECIAL = re.compile(r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%lanemask_(lt|ge)")

@@ -11,15 +11,13 @@ from typing import NamedTuple
 from ptx_machine import blocks as control
 from ptx_machine.faults import UnknownInstruction
 from ptx_machine.instructions import PURE, Instructions, find
-from ptx_machine.syntax import registers
+from ptx_machine.syntax import Function, registers
 
 
 class Program(NamedTuple):
     """An entry as the scheduler wants it."""
 
-    name: str
-    parameters: tuple
-    most_threads: int  # in a block
+    entry: Function
     blocks: list
     registers: list  # dtypes, by number
     numbers: dict  # Register -> number
@@ -41,8 +39,8 @@ def translate(entry, variables) -> Program:
         block.function = names[f"block_{block.number}"]
     known = {**variables, **entry.variables}
     named = [known[name] for name in sorted(writer.symbols) if name in known]
-    return Program(entry.name, entry.parameters, entry.most_threads, blocks, writer.dtypes,
-                   writer.numbers, writer.granule, writer.symbols, named)  # fmt: skip
+    return Program(entry, blocks, writer.dtypes, writer.numbers, writer.granule, writer.symbols,
+                   named)  # fmt: skip
 
 
 class _Writer(Instructions):
@@ -54,7 +52,8 @@ class _Writer(Instructions):
 
     def block(self, block) -> None:
         self.kept, self.text = block.live_out, []
-        condition = [] if block.condition is None else registers(block.condition)
+        guard = block.last.guard if block.end == "branch" else None
+        condition = registers(guard)
         reads: set = set()
         written: set = set()
         for items, alive in self._groups(block, condition):
@@ -74,7 +73,7 @@ class _Writer(Instructions):
                 raise UnknownInstruction(items[0].opcode, *items[0].operands) from error
         reads.update(r for r in condition if r not in written)
         if condition:
-            self.text.append(f"result = {self.use(block.condition, 'pred')}")
+            self.text.append(f"result = {self.use(guard, 'pred')}")
         self._function(block, sorted(reads), sorted(written & block.live_out))
 
     def _function(self, block, reads, writes) -> None:

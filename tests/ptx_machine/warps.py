@@ -68,7 +68,7 @@ def matrices(lanes, address, count, function, access):
         reading = lanes.subset(lanes.get("lane") < 8 * count)
         address = lanes.by_warp(address)[:, : 8 * count].reshape(-1)
     (rows,) = lanes.launch.shared.load(reading, address, access)
-    rows = rows.view(np.uint8).reshape(-1, count, 8, 16).transpose(1, 2, 0, 3)
+    rows = rows.view(np.uint8).reshape(-1, count, 8, 16)
     return function(rows).reshape(count, -1)
 
 

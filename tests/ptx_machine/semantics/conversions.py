@@ -23,31 +23,26 @@ def _cast(target, source) -> Operation:
 
 
 def _saturating(target, source) -> Operation:
-    out, dtype = np.iinfo(numbers_of(target)), np.iinfo(numbers_of(source))
-    lo, hi = (dtype.dtype.type(x) for x in (max(out.min, dtype.min), min(out.max, dtype.max)))
-    return on_numbers(
-        f"{target} {source}", lambda a: np.minimum(np.maximum(a, lo), hi).astype(out.dtype)
-    )
+    out, a_dtype = numbers_of(target), numbers_of(source)
+    ends, own = np.iinfo(out), np.iinfo(a_dtype)
+    lo, hi = a_dtype(max(ends.min, own.min)), a_dtype(min(ends.max, own.max))
+    return on_numbers(f"{target} {source}", lambda a: np.clip(a, lo, hi).astype(out))
 
 
 def _to_integer(target, source, rounding) -> Operation:
     """Describe rounding to what the target has; beyond its ends it gives those."""
-    about, width = np.iinfo(numbers_of(target)), width_of(target)
-    wide = np.float64 if source == "f64" else np.float32
-    least, most = (about.dtype.type(x) for x in (about.min, about.max))
-    lo, beyond = wide(about.min), wide(int(about.max) + 1)  # powers of two
+    out, wide = numbers_of(target), np.float64 if source == "f64" else np.float32
+    least, most = int(np.iinfo(out).min), int(np.iinfo(out).max)
     # NaN is zero, but the highest bit where either type has 64 bits.
-    nan = about.dtype.type(0)
-    if 64 in (width, width_of(source)):
-        nan = least if target[0] == "s" else about.dtype.type(2 ** (width - 1))
+    nan = (least or most // 2 + 1) if 64 in (width_of(target), width_of(source)) else 0
 
     def convert(a):
         whole = rounding(a, dtype=wide)
-        result = whole.astype(about.dtype)
-        usual = (whole >= lo) & (whole < beyond)
+        result = whole.astype(out)
+        usual = (whole >= wide(least)) & (whole < wide(most + 1))  # powers of two
         if usual.all():
             return result
-        ends = np.where(np.isnan(whole), nan, np.where(whole < lo, least, most))
+        ends = np.where(np.isnan(whole), out(nan), np.where(whole < 0, out(least), out(most)))
         return np.where(usual, result, ends)
 
     return on_numbers(f"{target} {source}", convert)
@@ -55,8 +50,7 @@ def _to_integer(target, source, rounding) -> Operation:
 
 def _to_unit_interval(a):
     """Clamp to [0, 1]; NaN becomes 0, and -0 too."""
-    inside = np.minimum(np.maximum(a, 0), 1) + np.float32(0)
-    return np.where(np.isnan(a), np.float32(0), inside)
+    return np.where(np.isnan(a), np.float32(0), np.clip(a, 0, 1) + np.float32(0))
 
 
 def _packed(high, low):
@@ -69,16 +63,15 @@ OPERATIONS: dict[str, Operation] = {
     "cvt.sat.f32.f32": on_numbers("f32 f32", _to_unit_interval),
     "cvt.rn.f16x2.f32": on_numbers("f16x2 f32 f32", _packed),
     **{f"cvt.{x}.{y}": _cast(x, y) for x, y in (("f32", "f16"), ("f64", "f16"), ("f64", "f32"))},
-    **{f"cvt.rn.{x}.{y}": _cast(x, y) for x, y in (("f16", "f32"), ("f16", "f64"), ("f32", "f64"))},
+    **{f"cvt.rn.{y}.{x}": _cast(y, x) for x, y in (("f32", "f16"), ("f64", "f16"), ("f64", "f32"))},
     **{f"cvt.rn.{x}.{y}": _cast(x, y) for x in ("f32", "f64") for y in KINDS},
     **{f"cvt.{x}.{y}": _cast(x, y) for x in KINDS for y in KINDS if x != y},
     **{f"cvt.sat.{x}.{y}": _saturating(x, y) for x in KINDS for y in KINDS if x != y},
 }
-for _source in FLOATS:
-    for _name, _rounding in INTEGRAL.items():
-        OPERATIONS[f"cvt.{_name}.{_source}.{_source}"] = on_numbers(
-            f"{_source} {_source}", _rounding
-        )
+for _name, _rounding in INTEGRAL.items():
+    for _source in FLOATS:
+        _types = f"{_source} {_source}"
+        OPERATIONS[f"cvt.{_name}.{_source}.{_source}"] = on_numbers(_types, _rounding)
         # What FP64 becomes in 8 and 16 bits is not described: compilers go by way of 32.
         for _target in KINDS[4:] if _source == "f64" else KINDS:
             OPERATIONS[f"cvt.{_name}.{_target}.{_source}"] = _to_integer(

@@ -11,19 +11,18 @@ import numpy as np
 from ptx_machine.semantics.operations import INTEGERS, Operation, on_bits, on_numbers
 
 
-def _quotient(a, b):
-    """Divide toward zero; NumPy divides down."""
-    return np.floor_divide(a - np.fmod(a, b), b)
-
-
 def _arithmetic(width, signed) -> dict[str, Operation]:
     kind = f"{'us'[signed]}{width}"
-    one, two, three = (" ".join([kind] * n) for n in (2, 3, 4))
+    two, three = f"{kind} {kind} {kind}", f"{kind} {kind} {kind} {kind}"
     dtype = INTEGERS[width][signed]
 
     def high(a, b):
         """Return the upper halves of products, from Python's integers."""
         return np.asarray(np.multiply(a, b, dtype=object) >> width, dtype)[()]
+
+    def quotient(a, b):
+        """Divide toward zero; NumPy divides down."""
+        return np.floor_divide(a - np.fmod(a, b), b)
 
     found = {
         f"add.{kind}": on_bits(two, np.add),
@@ -34,13 +33,16 @@ def _arithmetic(width, signed) -> dict[str, Operation]:
         f"mul.hi.{kind}": on_numbers(two, high),
         f"mad.lo.{kind}": on_bits(three, lambda a, b, c: a * b + c),
         f"mad.hi.{kind}": on_numbers(three, lambda a, b, c: high(a, b) + c),
-        f"div.{kind}": on_numbers(two, _quotient if signed else np.floor_divide),
+        f"div.{kind}": on_numbers(two, quotient),
         f"rem.{kind}": on_numbers(two, np.fmod),
         # NumPy shifts in the wider of the two types.
         f"shr.{kind}": on_numbers(
             f"{kind} {kind} {kind[0]}32", lambda a, n: (a >> n).astype(dtype, copy=False)
         ),
     }
+    if signed:
+        found[f"neg.{kind}"] = on_bits(f"{kind} {kind}", np.negative)
+        found[f"abs.{kind}"] = on_numbers(f"{kind} {kind}", np.abs)
     if width < 64:
         wide, both = f"{kind[0]}{2 * width}", INTEGERS[2 * width][signed]
         found[f"mul.wide.{kind}"] = on_numbers(
@@ -49,9 +51,6 @@ def _arithmetic(width, signed) -> dict[str, Operation]:
         found[f"mad.wide.{kind}"] = on_numbers(
             f"{wide} {kind} {kind} {wide}", lambda a, b, c: np.multiply(a, b, dtype=both) + c
         )
-    if signed:
-        found[f"neg.{kind}"] = on_bits(one, np.negative)
-        found[f"abs.{kind}"] = on_numbers(one, np.abs)
     return found
 
 
@@ -65,7 +64,7 @@ def _logic(kind) -> dict[str, Operation]:
     }
 
 
-# ---------------------------------------------------------------------------------- counting
+# ------------------------------------------------------------------------------------ fields
 
 
 def _bit_length(x):
@@ -74,46 +73,25 @@ def _bit_length(x):
     return np.frexp((x & ~(x >> 1)).astype(np.float64))[1].astype(np.uint32)
 
 
-def _counts(width) -> dict[str, Operation]:
-    b, signed = f"b{width}", INTEGERS[width][1]
-    found = {
-        f"clz.{b}": on_bits(f"u32 {b}", lambda a: width - _bit_length(a)),
-        f"popc.{b}": on_bits(f"u32 {b}", lambda a: np.bitwise_count(a).astype(np.uint32)),
-        f"brev.{b}": on_bits(f"{b} {b}", lambda a: _reversed(a, width)),
-    }
-
-    def shift_amount(place):
-        return np.where(place == 0xFFFFFFFF, place, width - 1 - place)
-
-    def without_sign(a):
-        return a ^ (a.view(signed) >> width - 1).view(a.dtype)
-
-    for kind, of in ((f"u{width}", np.positive), (f"s{width}", without_sign)):
-
-        def highest(a, of=of):
-            return _bit_length(of(a)) - 1
-
-        found[f"bfind.{kind}"] = on_bits(f"u32 {kind}", highest)
-        found[f"bfind.shiftamt.{kind}"] = on_bits(
-            f"u32 {kind}", lambda a, highest=highest: shift_amount(highest(a))
-        )
-    return found
-
-
-def _reversed(x, width):
-    """Swap bits, pairs and nibbles, then bytes."""
-    for n in (1, 2, 4):
-        mask = INTEGERS[width][0]((2**width - 1) // (2**n + 1))
-        x = x >> n & mask | (x & mask) << n
-    return x.byteswap()
-
-
-# ------------------------------------------------------------------------------------ fields
-
-
 def _fields(width) -> dict[str, Operation]:
     unsigned, signed = INTEGERS[width]
     one = unsigned(1)
+
+    def reverse(x):
+        """Swap bits, pairs and nibbles, then bytes."""
+        for n in (1, 2, 4):
+            mask = unsigned((2**width - 1) // (2**n + 1))
+            x = x >> n & mask | (x & mask) << n
+        return x.byteswap()
+
+    def highest(a):
+        return _bit_length(a) - 1  # of zero: all ones
+
+    def highest_signed(a):
+        return highest(a ^ (a.view(signed) >> width - 1).view(unsigned))
+
+    def shift_amount(place):
+        return np.where(place == 0xFFFFFFFF, place, width - 1 - place)
 
     def mask(n):
         return (one << (n & 255)) - one  # all ones from n = width on
@@ -134,6 +112,13 @@ def _fields(width) -> dict[str, Operation]:
 
     u, s, b = f"u{width}", f"s{width}", f"b{width}"
     return {
+        f"clz.{b}": on_bits(f"u32 {b}", lambda a: width - _bit_length(a)),
+        f"popc.{b}": on_bits(f"u32 {b}", lambda a: np.bitwise_count(a).astype(np.uint32)),
+        f"brev.{b}": on_bits(f"{b} {b}", reverse),
+        f"bfind.{u}": on_bits(f"u32 {u}", highest),
+        f"bfind.{s}": on_bits(f"u32 {s}", highest_signed),
+        f"bfind.shiftamt.{u}": on_bits(f"u32 {u}", lambda a: shift_amount(highest(a))),
+        f"bfind.shiftamt.{s}": on_bits(f"u32 {s}", lambda a: shift_amount(highest_signed(a))),
         f"bfe.{u}": on_bits(f"{u} {u} u32 u32", extract),
         f"bfe.{s}": on_bits(f"{s} {s} u32 u32", extract_signed),
         f"bfi.{b}": on_bits(f"{b} {b} {b} u32 u32", insert),
@@ -143,26 +128,10 @@ def _fields(width) -> dict[str, Operation]:
 # ---------------------------------------------------------------------- words of 32 bits only
 
 
-def _funnel_shifts() -> dict[str, Operation]:
-    """Describe the shifts of 64 bits in two words, a the lower one."""
-    found = {}
-    for mode, amount in (("wrap", lambda n: n & 31), ("clamp", lambda n: np.minimum(n, 32))):
-
-        def left(a, b, n, amount=amount):
-            return b << amount(n) | a >> 32 - amount(n)
-
-        def right(a, b, n, amount=amount):
-            return a >> amount(n) | b << 32 - amount(n)
-
-        found[f"shf.l.{mode}.b32"] = on_bits("b32 b32 b32 u32", left)
-        found[f"shf.r.{mode}.b32"] = on_bits("b32 b32 b32 u32", right)
-    return found
-
-
 def _dot_product(a_signed, b_signed):
     def function(a, b, c):
-        a, b = (x[..., None].view(INTEGERS[8][signed]).astype(np.int32)
-                for x, signed in ((a, a_signed), (b, b_signed)))  # fmt: skip
+        a = a[..., None].view(INTEGERS[8][a_signed]).astype(np.int32)
+        b = b[..., None].view(INTEGERS[8][b_signed]).astype(np.int32)
         return (a * b).sum(-1).astype(np.uint32) + c
 
     return on_bits("b32 b32 b32 b32", function)
@@ -191,18 +160,26 @@ def _prmt(a, b, selectors):
     return result
 
 
+# Shifts of 64 bits in two words, a the lower one.
+_FUNNELS = {
+    "l.wrap": lambda a, b, n: b << (n & 31) | a >> 32 - (n & 31),
+    "r.wrap": lambda a, b, n: a >> (n & 31) | b << 32 - (n & 31),
+    "l.clamp": lambda a, b, n: b << n | a >> 32 - np.minimum(n, 32),
+    "r.clamp": lambda a, b, n: a >> n | b << 32 - np.minimum(n, 32),
+}
+
 OPERATIONS: dict[str, Operation] = {
     "lop3.b32": on_bits("b32 b32 b32 b32 b32", _lop3),
     "prmt.b32": on_bits("b32 b32 b32 b32", _prmt),
     **{f"dp4a.{'us'[a]}32.{'us'[b]}32": _dot_product(a, b) for a in (0, 1) for b in (0, 1)},
-    **_funnel_shifts(),
+    **{f"shf.{mode}.b32": on_bits("b32 b32 b32 u32", x) for mode, x in _FUNNELS.items()},
     **_logic("pred"),
 }
 for _width in (16, 32, 64):
-    _b, _dtype = f"b{_width}", INTEGERS[_width][0]
+    _b = f"b{_width}"
     OPERATIONS |= _arithmetic(_width, False) | _arithmetic(_width, True) | _logic(_b)
     OPERATIONS[f"shl.{_b}"] = on_bits(
         f"{_b} {_b} u32", lambda a, n: (a << n).astype(a.dtype, copy=False)
     )
 for _width in (32, 64):
-    OPERATIONS |= _counts(_width) | _fields(_width)
+    OPERATIONS |= _fields(_width)

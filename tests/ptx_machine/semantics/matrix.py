@@ -10,20 +10,16 @@ import numpy as np
 
 def _deal(rows):
     """Give a lane the words t of rows g."""
-    count, _, warps, _ = rows.shape
-    words = np.ascontiguousarray(rows).view(np.uint32)
-    return words.transpose(0, 2, 1, 3).reshape(count, warps, 32)
+    return rows.view(np.uint32).transpose(1, 0, 2, 3)
 
 
 def _deal_transposed(rows):
     """Give a lane the elements g of rows 2 t + e."""
-    count, _, warps, _ = rows.shape
-    halves = np.ascontiguousarray(rows).view(np.uint16).reshape(count, 4, 2, warps, 8)
-    dealt = np.ascontiguousarray(halves.transpose(0, 3, 4, 1, 2))
-    return dealt.view(np.uint32).reshape(count, warps, 32)
+    halves = rows.view(np.uint16).reshape(*rows.shape[:2], 4, 2, 8)
+    return np.ascontiguousarray(halves.transpose(1, 0, 4, 2, 3)).view(np.uint32)
 
 
-# Functions of rows (count, 8, warps, 16) uint8 that return (count, warps, 32) uint32.
+# Functions of rows (warps, count, 8, 16) uint8 that return (count, warps, 8, 4) uint32.
 LDMATRIX = {
     f"ldmatrix.sync.aligned.m8n8.x{count}{mode}.shared.b16": function
     for count in (1, 2, 4)
