@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m bench                 a few minutes: every operation, a table and a picture
 python -m bench gemm_f16        everything about one operation (or several; "all": each)
+python -m bench gemm_f16 --backend cuda    on a GPU; without one, its static figures
+python -m bench static          what CUDA kernels take and do: no GPU needed
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import machine, readme, record, rows, table
+from bench import gemm_f16_cuda, machine, readme, record, rows, table
 from bench.contenders import Contest, Effort
 from bench.rows import Headline, Result
 
+STATIC = "static"  # not an operation: nothing is timed
 EFFORTS = {
     "quick": Effort(rounds=2, least_rounds=1, seconds=0.2, sample=0.002),
     "tour": Effort(rounds=7, least_rounds=3, seconds=0.55, sample=0.02),
@@ -30,8 +34,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("operations", nargs="*", help=", ".join((*rows.OPERATIONS, "all")))
+    parser.add_argument("operations", nargs="*", help=", ".join((*rows.OPERATIONS, "all", STATIC)))
     parser.add_argument("--quick", action="store_true", help="tiny shapes: is everything right?")
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", help="thread counts, as in 1,2 (default: one and all cores)")
     parser.add_argument("--isa", help="ceiling for the instruction set, as in avx2")
     parser.add_argument("--only", default="", metavar="REGEX", help="rows whose name matches")
@@ -44,7 +49,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         " CPU and Isa, where the others stay",
     )
     chosen = parser.parse_args(argv)
-    unknown = set(chosen.operations) - {*rows.OPERATIONS, "all"}
+    if STATIC in chosen.operations and len(chosen.operations) > 1:
+        parser.error(f"{STATIC} is measured by itself")
+    if chosen.backend == "cuda" and chosen.operations != ["gemm_f16"]:
+        parser.error("on a GPU there is gemm_f16: python -m bench gemm_f16 --backend cuda")
+    unknown = set(chosen.operations) - {*rows.OPERATIONS, "all", STATIC}
     if unknown:
         known = ", ".join((*rows.OPERATIONS, "all"))
         parser.error(f"no operation {', '.join(sorted(unknown))}; there are {known}")
@@ -56,6 +65,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     chosen = arguments(argv)
+    if STATIC in chosen.operations:
+        static = importlib.import_module("bench.static")
+        return static.main(chosen.only, chosen.out or (static.PLACE if chosen.record else None))
+    if chosen.backend == "cuda":
+        return gemm_f16_cuda.main(chosen.rounds or EFFORTS["full"].rounds)
     scale = "quick" if chosen.quick else "full" if chosen.operations else "tour"
     names = [
         name

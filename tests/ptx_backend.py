@@ -25,13 +25,14 @@ MULTIPROCESSORS = 3
 
 _MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 _MOST_THREADS = (1024, 1024, 64)
-_MOST_SHARED = {75: 64, 80: 163, 90: 227, 120: 99}  # KiB a block
+_MOST_SHARED = {75: 64, 80: 163, 89: 99, 90: 227, 120: 99}  # KiB a block
 
 
 class PtxBackend(DeviceBackend):
     """A GPU of one architecture, as the PTX machine is one."""
 
     kind = "ptx"
+    counters = None  # if set: what counts launches
 
     def __init__(self, architecture: int) -> None:
         super().__init__(PtxDevice)
@@ -74,7 +75,8 @@ class PtxBackend(DeviceBackend):
         assert 0 <= shared <= _MOST_SHARED[self.architecture] * 1024, shared
         passed = [_argument(x) for x in arguments]
         kernel = module(self.architecture, stem, tuple(sorted(defines.items())))
-        kernel.launch(stem, grid, block, passed, device_arrays.memory(), shared=shared)
+        memory = device_arrays.memory()
+        kernel.launch(stem, grid, block, passed, memory, shared=shared, counters=self.counters)
 
 
 class PtxDevice:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from ptx_machine.counters import Counters
 from ptx_machine.faults import Fault, UnknownInstruction
 from ptx_machine.inline import flatten
 from ptx_machine.instructions import find
@@ -14,7 +15,7 @@ from ptx_machine.parse import parse
 from ptx_machine.schedule import Schedule
 from ptx_machine.translate import translate
 
-__all__ = ["Fault", "Memory", "Module", "UnknownInstruction"]
+__all__ = ["Counters", "Fault", "Memory", "Module", "UnknownInstruction"]
 
 RESIDENT = 1 << 14  # threads that run at the same time, about; their registers fit caches
 RESIDENT_BYTES = 1 << 26  # of their shared memory
@@ -32,11 +33,12 @@ class Module:
                 if opcode and find(opcode) is None:
                     raise UnknownInstruction(opcode, function.name, item.line)
 
-    def launch(self, entry, grid, block, arguments, memory, shared=0) -> None:
+    def launch(self, entry, grid, block, arguments, memory, shared=0, counters=None) -> None:
         """Run an entry to its end. Fault: what it did wrong, first.
 
         grid, block: an integer or a tuple of up to three. arguments: an address as an integer, a
         NumPy scalar, an array of one structure. shared: bytes of dynamic shared memory.
+        counters: Counters, which count what the launch does.
         """
         program = self._program(entry)
         grid, block = _three(grid), _three(block)
@@ -58,7 +60,9 @@ class Module:
             with np.errstate(all="ignore"):
                 for first in range(0, blocks, together):
                     launch.begin(first, min(together, blocks - first))
-                    Schedule(launch).run()
+                    if counters is not None:
+                        counters.attach(launch)
+                    Schedule(launch, counters).run()
         finally:
             if at is not None:
                 memory.free(at)

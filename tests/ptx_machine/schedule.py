@@ -13,13 +13,16 @@ from ptx_machine.barriers import Barriers
 from ptx_machine.lanes import Lanes, merged
 
 PATIENCE = 24  # steps that lanes wait at most while others run
+PATIENCE_COUNTED = 1000  # the same where instructions are counted: on a GPU, lanes meet again
 IDLE = 50_000  # steps without a store, a barrier or an exit, after which a kernel is hung
 MOST = 20_000_000
 
 
 class Schedule:
-    def __init__(self, launch) -> None:
+    def __init__(self, launch, counters=None) -> None:
         self.launch = launch
+        self.counters = counters
+        self.patience = PATIENCE if counters is None else PATIENCE_COUNTED
         self.blocks = launch.program.blocks
         self.waiting: dict[int, list[Lanes]] = {}
         self.since: dict[int, int] = {}  # when the first of those that wait at a block came
@@ -47,6 +50,8 @@ class Schedule:
             if not lanes.full and lanes.count == self.alive:
                 numbers = launch.program.numbers
                 lanes = launch.keep(lanes, [numbers[r] for r in block.live_in if r in numbers])
+            if self.counters is not None:
+                self.counters.step(self.blocks, block, lanes)
             self._leave(block, lanes, block.function(launch, lanes))
             if launch.steps - launch.last_progress > IDLE or launch.steps > MOST:
                 launch.fault("runaway", block.line, lanes, 0)
@@ -61,7 +66,7 @@ class Schedule:
         if len(self.waiting) == 1:
             return next(iter(self.waiting))
         oldest = min(self.since, key=self.since.__getitem__)
-        if self.launch.steps - self.since[oldest] > PATIENCE:
+        if self.launch.steps - self.since[oldest] > self.patience:
             return oldest
         return min(self.waiting)
 
