@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays on a GPU that cannot be used are refused: from two places, or where no kernel is."""
 
+import pickle
 import sys
 from unittest import mock
 
@@ -12,7 +13,7 @@ import halfbyte
 from assertions import refuses
 from device_arrays import DeviceArray, upload
 from fake_cupy import FakeCupy
-from halfbyte import Int4Array, QuantizedTensor
+from halfbyte import Int4Array, PackedMatrix, QuantizedTensor
 from halfbyte.cuda import runtime
 from halfbyte_reference.inputs import floats
 from halfbyte_reference.inputs_quantized import accumulators, codes
@@ -164,6 +165,21 @@ def test_observer_of_arrays_on_another_gpu_than_the_current_one_is_refused(metho
         refuses(ValueError, f"MinMaxObserver.{method}", "device 1", "current device is 0"),
     ):
         getattr(observer, method)(*arguments)
+
+
+@pytest.mark.parametrize("use", ["gemm_f16", "linear", "pickle"])
+def test_matrix_that_was_packed_on_another_gpu_is_refused(use, monkeypatch):
+    fake = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    packed = PackedMatrix(fake.ndarray(np.zeros((3, 8), np.float16), 1), (5, 3), "float16")
+    uses = {
+        "gemm_f16": lambda: halfbyte.gemm_f16(upload(HALVES), packed),
+        "linear": lambda: halfbyte.linear(upload(X), packed),
+        "pickle": lambda: pickle.dumps(packed),
+    }
+    function = {"pickle": "PackedMatrix"}.get(use, use)
+    with array_of_cupy(), refuses(ValueError, function, "device 1", "current device is 0"):
+        uses[use]()
 
 
 def test_tensor_on_another_gpu_can_be_looked_at():

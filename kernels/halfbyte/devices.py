@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import on_device
+from halfbyte.arrays import on_device, place_of
 
 
 def backend_of(x: Any, operation: str) -> Any:
@@ -25,6 +25,16 @@ def check_current(function: str, name: str, x: Any) -> None:
         from halfbyte.cuda import runtime
 
         runtime.array(function, name, x)
+
+
+def check_packed(function: str, name: str, x: Any, packed_name: str, packed: Any) -> None:
+    """Raise unless what was packed is where x is: TypeError, ValueError on another GPU."""
+    contents = packed._contents
+    if on_device(contents) is not on_device(x):
+        msg = f"{function}: {name} is {place_of(x)} and {packed_name} was packed "
+        msg += f"{place_of(contents)}; need both in one place"
+        raise TypeError(msg)
+    check_current(function, packed_name, contents)
 
 
 def empty(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:

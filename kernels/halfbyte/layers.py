@@ -16,11 +16,10 @@ from halfbyte.arrays import (
     is_numpy,
     kind_of,
     on_device,
-    place_of,
     require_dtype,
 )
 from halfbyte.casts import to_f16
-from halfbyte.devices import backend_of, beside, empty
+from halfbyte.devices import backend_of, beside, check_packed, empty
 from halfbyte.gemm import multiply_f16
 from halfbyte.layer_arguments import (
     SINGLE,
@@ -138,9 +137,8 @@ def linear(
         check_codes(name, x, quantized, x_bits)
     elif x.dtype is not F32 and x.dtype is not F16:
         require_dtype(name, "x", x, FLOATS, "a QuantizedTensor")
-    if not quantized and type(w) is PackedMatrix and on_device(x) is not on_device(w._contents):
-        msg = f"{name}: x is {place_of(x)} and w was packed {place_of(w._contents)}; "
-        raise TypeError(msg + "need both in one place")
+    if not quantized and type(w) is PackedMatrix:
+        check_packed(name, "x", x, "w", w)
     if not x.shape or x.shape[-1] != k:
         refuse_shape(name, x, w, k)
     if k > ANY_DEPTH and quantized and x_bits != 16:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from halfbyte.arrays import F16, Array, as_array, is_numpy, on_device, require_dtype
+from halfbyte.devices import check_current
 from halfbyte.gemm_integer import INTEGER_KINDS, codes_of
 from halfbyte.layer_arguments import check_weights
 from halfbyte.quantized import I8, U8
@@ -77,6 +78,7 @@ def unpack(packed: PackedMatrix) -> Array | Int4Array | QuantizedTensor:
         if on_device(contents):
             from halfbyte.cuda import gemm_f16_pack
 
+            check_current("PackedMatrix", "what was packed", contents)
             return gemm_f16_pack.unpack(contents, packed.shape)  # type: ignore[no-any-return]
         k, n = packed.shape
         width = contents.shape[1]
