@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ptx_kernels import ARCHITECTURES, PRELUDE, Device, each_architecture, line_of, module
-from ptx_kernels.planted import Case, Planted, name_of
+from ptx_kernels.planted import Case, Planted
 from ptx_machine import Fault
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
@@ -115,19 +115,12 @@ OUT_OF_BOUNDS = [
 ]
 
 PLANTED = Planted(OUT_OF_BOUNDS)
-each_case = pytest.mark.parametrize("case", PLANTED.parameters(ARCHITECTURES), ids=name_of)
+test_right_twin_passes = PLANTED.test_of_twins(ARCHITECTURES)
 
 
-@each_case
-def test_access_out_of_bounds_is_condemned(case):
-    architecture, planted = case
+@PLANTED.each(ARCHITECTURES)
+def test_access_out_of_bounds_is_condemned(architecture, planted):
     PLANTED.condemned(planted, architecture)
-
-
-@each_case
-def test_right_twin_passes(case):
-    architecture, planted = case
-    PLANTED.acquitted(planted, architecture)
 
 
 # ------------------------------------------------------------------------------ allocations

@@ -4,7 +4,7 @@
 import pytest
 
 from ptx_kernels import ARCHITECTURES
-from ptx_kernels.planted import Case, Planted, name_of
+from ptx_kernels.planted import Case, Planted
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 
@@ -154,16 +154,9 @@ UNINITIALIZED = [
 ]
 
 PLANTED = Planted([*MISALIGNED, *UNINITIALIZED])
-each_case = pytest.mark.parametrize("case", PLANTED.parameters(ARCHITECTURES), ids=name_of)
+test_right_twin_passes = PLANTED.test_of_twins(ARCHITECTURES)
 
 
-@each_case
-def test_misaligned_or_unwritten_bytes_are_condemned(case):
-    architecture, planted = case
+@PLANTED.each(ARCHITECTURES)
+def test_misaligned_or_unwritten_bytes_are_condemned(architecture, planted):
     PLANTED.condemned(planted, architecture)
-
-
-@each_case
-def test_right_twin_passes(case):
-    architecture, planted = case
-    PLANTED.acquitted(planted, architecture)

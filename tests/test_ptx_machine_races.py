@@ -4,7 +4,7 @@
 import pytest
 
 from ptx_kernels import ARCHITECTURES
-from ptx_kernels.planted import Case, Planted, name_of
+from ptx_kernels.planted import Case, Planted
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 
@@ -272,12 +272,11 @@ DOUBLE = [
 ]
 
 PLANTED = Planted([*RACES, *PENDING, *DOUBLE])
-each_case = pytest.mark.parametrize("case", PLANTED.parameters(ARCHITECTURES), ids=name_of)
+test_right_twin_passes = PLANTED.test_of_twins(ARCHITECTURES)
 
 
-@each_case
-def test_conflict_is_condemned(case):
-    architecture, planted = case
+@PLANTED.each(ARCHITECTURES)
+def test_conflict_is_condemned(architecture, planted):
     fault = PLANTED.condemned(planted, architecture)
     if planted.kind in ("race", "double write"):
         assert fault.other is not None
@@ -285,9 +284,3 @@ def test_conflict_is_condemned(case):
         assert str(fault.other[1]) in str(fault)
     if planted.kind == "race":
         assert fault.other[1][0] // 32 != fault.thread[1][0] // 32
-
-
-@each_case
-def test_right_twin_passes(case):
-    architecture, planted = case
-    PLANTED.acquitted(planted, architecture)

@@ -94,7 +94,7 @@ def kind_of(x: object) -> str:
 
 def on_device(x: object) -> bool:
     """Whether an array that passed `as_array` is on a GPU; a number is not."""
-    return hasattr(x, "__dlpack_device__") and not isinstance(x, (np.ndarray, np.generic))
+    return _is_foreign(x)  # those in the CPU's memory are NumPy's by then
 
 
 def place_of(x: object) -> str:

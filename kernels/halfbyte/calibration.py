@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import numpy as np
@@ -58,7 +59,8 @@ class MinMaxObserver(Observer):
         self._check_merge(other)
         if other._lo is not None:
             if on_device(other._lo):
-                self._join_on_device(other._lo, other._hi, other._bad)
+                seen = other if self._lo is not None else copy.copy(other)
+                self._join_on_device(seen._lo, seen._hi, seen._bad)
             else:
                 self._join(other._lo, other._hi)
             self._library = other._library

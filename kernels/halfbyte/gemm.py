@@ -111,15 +111,13 @@ def gemm_f16(
         and (bias is None or type(bias) is _ndarray)
         and (out is None or type(out) is _ndarray)
     ):
-        given = {"a": a, "b": None if packed else b, "c": c, "bias": bias, "out": out}
-        needed = ("a",) if packed else ("a", "b")
-        given = {key: x for key, x in given.items() if x is not None or key in needed}
-        views, home = library.device_views(name, **given)
-        seen = dict(zip(given, views, strict=True))
-        a, b, c, bias, out = (
-            seen.get(key, x)
-            for key, x in zip(("a", "b", "c", "bias", "out"), (a, b, c, bias, out), strict=True)
-        )
+        arrays = {"a": a, "b": b, "c": c, "bias": bias, "out": out}
+        if packed:
+            del arrays["b"]
+        arrays = {key: x for key, x in arrays.items() if x is not None or key in "ab"}
+        views, home = library.device_views(name, **arrays)
+        seen = {"b": b} | dict(zip(arrays, views, strict=True))
+        a, b, c, bias, out = (seen.get(key) for key in ("a", "b", "c", "bias", "out"))
     if a.dtype is not F16:
         require_dtype(name, "a", a, (F16,))
     if packed:

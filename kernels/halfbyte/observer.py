@@ -167,9 +167,9 @@ class Observer:
         self._lo, self._hi = lo, hi
 
     def _join_on_device(self, lo: Any, hi: Any, bad: Any) -> None:
-        """Widen the extremes, on a GPU, in place."""
+        """Widen the extremes, on a GPU, in place; the first ones given become the observer's."""
         if self._lo is None:
-            self._lo, self._hi, self._bad = map(copied, (lo, hi, bad))
+            self._lo, self._hi, self._bad = lo, hi, bad
             return
         from halfbyte.cuda import observers
 

@@ -14,51 +14,11 @@
 // no bank twice: A, of 64 bytes, chunk ^= (row / 2) % 4; B, of 256 bytes, chunk ^= row % 8.
 // Rows of A and B begin at multiples of 16 bytes.
 
-using uint16 = unsigned short;
-using uint32 = unsigned;
+#include "mma.cuh"
 
 constexpr int BLOCK_M = 128, BLOCK_N = 128, BLOCK_K = 32;
 constexpr int A_BYTES = BLOCK_M * BLOCK_K * 2, B_BYTES = BLOCK_K * BLOCK_N * 2;
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
-
-// Copy 16 bytes to shared memory, of which only the first `bytes` are read; zeros for the rest.
-__device__ __forceinline__ void copy_async(uint32 target, const uint16* source, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source),
-                 "r"(bytes)
-                 : "memory");
-}
-
-__device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-template <int NEWEST>
-__device__ __forceinline__ void wait_for_all_but() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(NEWEST) : "memory");
-}
-
-__device__ __forceinline__ void load_matrices(uint32 (&d)[4], uint32 address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-                 : "r"(address)
-                 : "memory");
-}
-
-__device__ __forceinline__ void load_matrices_transposed(uint32 (&d)[4], uint32 address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-                 : "r"(address)
-                 : "memory");
-}
-
-__device__ __forceinline__ void multiply(float (&c)[4],
-                                         const uint32 (&a)[4],
-                                         uint32 b0,
-                                         uint32 b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3},"
-        " {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 __device__ __forceinline__ uint32 place_a(int row, int chunk) {
     return row * 64 + (chunk ^ row / 2 % 4) * 16;
@@ -84,7 +44,8 @@ __device__ __forceinline__ void load_tiles(
         int bytes = 16;
         bytes = min(bytes, max(2 * (x.k - k), 0));  // plant: bound
         if (row >= x.m) bytes = 0;                  // plant: bound
-        copy_async(stage + place_a(i / 4, i % 4), bytes ? x.a + row * x.lda + k : x.a, bytes);
+        const uint16* source = bytes ? x.a + row * x.lda + k : x.a;
+        copy_async(stage + place_a(i / 4, i % 4), reinterpret_cast<const char*>(source), bytes);
     }
 #pragma unroll
     for (int i = threadIdx.x; i < B_BYTES / 16; i += 256) {
@@ -92,13 +53,14 @@ __device__ __forceinline__ void load_tiles(
         int bytes = 16;
         bytes = min(bytes, max(2 * (x.n - column), 0));  // plant: bound
         if (k >= x.k) bytes = 0;                         // plant: bound
-        copy_async(stage + place_b(i / 16, i % 16), bytes ? x.b + k * x.ldb + column : x.b, bytes);
+        const uint16* source = bytes ? x.b + k * x.ldb + column : x.b;
+        copy_async(stage + place_b(i / 16, i % 16), reinterpret_cast<const char*>(source), bytes);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256) gemm_f16(Operands x, float* c, int ldc) {
     extern __shared__ __align__(128) unsigned char shared[];
-    const uint32 base = __cvta_generic_to_shared(shared);
+    const uint32 base = shared_address(shared);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int row0 = blockIdx.y * BLOCK_M, column0 = blockIdx.x * BLOCK_N;
     const int warp_row = warp / 4 * 64, warp_column = warp % 4 * 32;

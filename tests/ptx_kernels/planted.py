@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from ptx_kernels import PRELUDE, Device, module
 from ptx_machine import Fault
@@ -74,8 +75,20 @@ class Planted:
         there = [case for case in self.cases if case.since <= architecture]
         return HEAD + "".join(case.source(wrong) for case in there for wrong in (0, 1))
 
-    def parameters(self, architectures):
-        return [(arch, case) for arch in architectures for case in self.cases if case.since <= arch]
+    def each(self, architectures):
+        """Parametrize a test by every bug on every architecture that has it."""
+        found = [(x, case) for x in architectures for case in self.cases if case.since <= x]
+        names = [f"compute_{architecture}-{case}" for architecture, case in found]
+        return pytest.mark.parametrize(("architecture", "planted"), found, ids=names)
+
+    def test_of_twins(self, architectures):
+        """Return a test that claims that every bug's twin passes."""
+
+        @self.each(architectures)
+        def test(architecture, planted):
+            self.acquitted(planted, architecture)
+
+        return test
 
     def launch(self, case, architecture, wrong):
         """Launch one of the twins; return the addresses of a, c and out, and the fault if any."""
@@ -122,8 +135,3 @@ class Planted:
         """Claim that the twin passes."""
         _, fault = self.launch(case, architecture, wrong=False)
         assert fault is None, str(fault)
-
-
-def name_of(parameter):
-    architecture, case = parameter
-    return f"compute_{architecture}-{case}"

@@ -3,10 +3,9 @@
 //
 // CODE: int8 or uint8; with NIBBLES 1, uint8 and two codes a byte.  TO: float32, or uint16 for
 // float16.
-#include "codes.cuh"
-#include "elements.cuh"
+#include "units.cuh"
 
-constexpr int CODES = 0, OUT = 1, SCALE = 2, ZERO_POINT = 3;
+constexpr int CODES = 0, OUT = 1;
 
 extern "C" __global__ void __launch_bounds__(THREADS) dequantize(const char* codes,
                                                                  char* out,
@@ -28,10 +27,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) dequantize(const char* cod
 #pragma unroll
     for (int u = 0; u < UNROLL; ++u) {
         float scale[STEP];
-        int32 zero_point[STEP] = {};
+        int32 zero_point[STEP];
         TO result[STEP];
-        load_channel(layout, SCALE, scales, place[u], scale);
-        if (zero_points) load_channel(layout, ZERO_POINT, zero_points, place[u], zero_point);
+        load_scales(layout, scales, zero_points, place[u], scale, zero_point);
 #pragma unroll
         for (int j = 0; j < STEP; ++j) {
             int32 code = in[u][j];

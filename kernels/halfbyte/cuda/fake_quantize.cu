@@ -2,10 +2,9 @@
 // fake_quantize: out[i] = what x[i] is after quantizing and dequantizing.
 //
 // TYPE: of x and out, float32, or uint16 for float16.
-#include "codes.cuh"
-#include "elements.cuh"
+#include "units.cuh"
 
-constexpr int X = 0, OUT = 1, SCALE = 2, ZERO_POINT = 3;
+constexpr int X = 0, OUT = 1;
 
 extern "C" __global__ void __launch_bounds__(THREADS) fake_quantize(const char* x,
                                                                     char* out,
@@ -24,22 +23,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) fake_quantize(const char* 
 #pragma unroll
     for (int u = 0; u < UNROLL; ++u) {
         float scale[STEP];
-        int32 zero_point[STEP] = {};
+        int32 zero_point[STEP], steps[STEP];
         TYPE result[STEP];
-        load_channel(layout, SCALE, scales, place[u], scale);
-        if (zero_points) load_channel(layout, ZERO_POINT, zero_points, place[u], zero_point);
-        [[maybe_unused]] const Scaling scaling(scale[0]);
+        load_scales(layout, scales, zero_points, place[u], scale, zero_point);
+        find_nearest(in[u], scale, zero_point, qmin, qmax, steps);
 #pragma unroll
-        for (int j = 0; j < STEP; ++j) {
-            const Limits limits = limits_of(qmin, qmax, zero_point[j]);
-            const float number = to_float(in[u][j]);
-            int32 steps;
-            if constexpr (VECTOR && !ALONG)
-                steps = nearest_steps(number, scaling, limits);
-            else
-                steps = nearest_steps(number, scale[j], limits);
-            result[j] = from_float<TYPE>(dequantized(steps, scale[j]));
-        }
+        for (int j = 0; j < STEP; ++j)
+            result[j] = from_float<TYPE>(dequantized(steps[j], scale[j]));
         store_unit(layout, OUT, out, place[u], result);
     }
 }

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halfbyte.cuda import channels, elements, runtime
-from halfbyte.cuda.extremes import find
+from halfbyte.cuda.extremes import find as extremes
 from halfbyte.quantized import I32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["NO_EXPONENT", "count", "extremes", "join", "merge", "move"]
 
 NO_EXPONENT = -127  # of a histogram of zeros alone: below all others
 
@@ -22,14 +24,6 @@ _MERGING = 1024  # threads
 
 # Steps of a thread: few blocks, since each adds its histogram to the others'.
 _STEPS = 64
-
-
-def extremes(x: Any, axis: int | None) -> tuple[Any, Any, Any]:
-    """Return lo and hi, of all or of each index along an axis, and whether x is not finite.
-
-    float32, of finite elements, inf and -inf where there are none; an int32, 1 or 0.
-    """
-    return find(x, axis)
 
 
 def join(lo: Any, hi: Any, bad: Any, other_lo: Any, other_hi: Any, other_bad: Any) -> None:
@@ -46,7 +40,7 @@ def move(
 
 def count(x: Any, counts: Any, exponent: Any, lo: Any, hi: Any, bad: Any) -> None:
     """Add the elements of x to a histogram, and its extremes to lo, hi and bad, all in place."""
-    latest = find(x)
+    latest = extremes(x)
     if x.size:
         own = runtime.zeros((_BINS,), np.int64), runtime.empty((), I32)
         plan = channels.plan([x], None, None, _STEPS)

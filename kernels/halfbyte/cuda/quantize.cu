@@ -3,11 +3,10 @@
 //
 // FROM: float32, or uint16 for float16.  NIBBLES: 1 for two codes a byte.  STOCHASTIC: 1 to round
 // as the element's number of `seed` says, not to nearest.
-#include "codes.cuh"
-#include "elements.cuh"
 #include "philox.cuh"
+#include "units.cuh"
 
-constexpr int X = 0, CODES = 1, SCALE = 2, ZERO_POINT = 3, NUMBER = 4;
+constexpr int X = 0, CODES = 1, NUMBER = 4;
 using Operands = Layout<4 + STOCHASTIC>;
 
 // Numbers in [0, 1) of a unit's elements, whose places in C order are neighbours in a vector, and
@@ -50,25 +49,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) quantize(const char* x,
 #pragma unroll
     for (int u = 0; u < UNROLL; ++u) {
         float scale[STEP];
-        int32 zero_point[STEP] = {};
+        int32 zero_point[STEP], steps[STEP];
         uint8 code[STEP];
-        load_channel(layout, SCALE, scales, place[u], scale);
-        if (zero_points) load_channel(layout, ZERO_POINT, zero_points, place[u], zero_point);
-        [[maybe_unused]] float uniforms[STEP];
-        if constexpr (STOCHASTIC) draw(layout, place[u], seed, uniforms);
-        [[maybe_unused]] const Scaling scaling(scale[0]);
+        load_scales(layout, scales, zero_points, place[u], scale, zero_point);
+        if constexpr (STOCHASTIC) {
+            float uniforms[STEP];
+            draw(layout, place[u], seed, uniforms);
 #pragma unroll
-        for (int j = 0; j < STEP; ++j) {
-            const Limits limits = limits_of(qmin, qmax, zero_point[j]);
-            int32 steps;
-            if constexpr (STOCHASTIC)
-                steps = stochastic_steps(to_float(in[u][j]), scale[j], uniforms[j], limits);
-            else if constexpr (VECTOR && !ALONG)
-                steps = nearest_steps(to_float(in[u][j]), scaling, limits);
-            else
-                steps = nearest_steps(to_float(in[u][j]), scale[j], limits);
-            code[j] = steps + zero_point[j];
+            for (int j = 0; j < STEP; ++j)
+                steps[j] = stochastic_steps(to_float(in[u][j]), scale[j], uniforms[j],
+                                            limits_of(qmin, qmax, zero_point[j]));
+        } else {
+            find_nearest(in[u], scale, zero_point, qmin, qmax, steps);
         }
+#pragma unroll
+        for (int j = 0; j < STEP; ++j) code[j] = steps[j] + zero_point[j];
         if constexpr (NIBBLES)
             store_nibbles(layout, CODES, codes, place[u], code);
         else
