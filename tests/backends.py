@@ -8,6 +8,7 @@ on a GPU where there is one.
 """
 
 import functools
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -31,7 +32,11 @@ ON_DEVICE = (
 )
 
 # Those whose cases are many and large: as a GPU of one generation.
-ON_ONE_DEVICE = ("test_quantization_large",)
+ON_ONE_DEVICE = (
+    "test_gemm_f16_far",
+    "test_gemm_f16_out",
+    "test_quantization_large",
+)
 
 # `@without("ptx", "cuda", reason="...")`: a test, or a parameter of one, that is not for these
 # backends, and why not.
@@ -79,8 +84,12 @@ class CpuBackend:
 
 
 def integer_backends() -> list[CpuBackend]:
-    """Return every backend there is, the simplest instruction set first."""
-    return [CpuBackend(name) for name in isa.runnable()]
+    """Return every backend there is, the simplest instruction set first.
+
+    TEST_ISAS, names between spaces, leaves out others: those that another run tests.
+    """
+    wanted = os.environ.get("TEST_ISAS", "").split() or isa.runnable()
+    return [CpuBackend(name) for name in isa.runnable() if name in wanted]
 
 
 def all_backends() -> list[CpuBackend]:

@@ -24,7 +24,7 @@ MODES_MISSING = (
 )
 
 
-def modes():
+def current_modes():
     """Return the calling thread's rounding and flush-to-zero bits."""
     return _mxcsr(_environment()) & _MODES
 
@@ -47,8 +47,8 @@ def _mxcsr(environment):
     return int.from_bytes(bytes(environment[_MXCSR_IN_FENV]), "little")
 
 
-def keep_bits_in_modes(isa_name, bits, pool_first):
-    """Return every function's usual bits although the caller has set `bits`; leave them set."""
+def keep_bits_in_modes(isa_name, pool_first, *modes):
+    """Return every function's usual bits although the caller has set modes; leave them set."""
     from backends import CpuBackend
     from halfbyte_reference import gemm_f16, inputs, linear, to_f16, to_f32
 
@@ -82,11 +82,11 @@ def keep_bits_in_modes(isa_name, bits, pool_first):
     pairs["packed"] = (partial(backend.gemm_f16, small, packed, **steps), pairs["large"][1])
     if pool_first:
         backend.gemm_f16(a, b)
-    _keep_bits(backend, pairs, bits)
+    _keep_bits(backend, pairs, modes)
 
 
-def keep_codes_in_modes(isa_name, bits, pool_first):
-    """Return every quantization's usual bits although the caller has set `bits`; leave them set."""
+def keep_codes_in_modes(isa_name, pool_first, *modes):
+    """Return every quantization's usual bits although the caller has set modes; leave them set."""
     import halfbyte
     import halfbyte_reference as reference
     from backends import CpuBackend
@@ -181,7 +181,7 @@ def keep_codes_in_modes(isa_name, bits, pool_first):
     backend.set_num_threads(2)
     if pool_first:
         backend.quantize(x)
-    _keep_bits(backend, pairs, bits)
+    _keep_bits(backend, pairs, modes)
 
 
 def keep_layers_in_modes(isa_name):
@@ -254,21 +254,22 @@ def keep_layers_in_modes(isa_name):
     # Sums that FP32 does not hold.
     long_x, long_w = tensor((3, 4099), 8, signed=False), tensor((n, 4099), 9, group_size=2048)
     layer("long codes", long_x, long_w)
-    for bits in (FLUSH_TO_ZERO, FLUSH_TO_ZERO, ROUND_DOWN, ROUND_UP, ROUND_TOWARD_ZERO):
-        _keep_bits(backend, pairs, bits)
+    every = FLUSH_TO_ZERO, FLUSH_TO_ZERO, ROUND_DOWN, ROUND_UP, ROUND_TOWARD_ZERO
+    _keep_bits(backend, pairs, every)
 
 
-def _keep_bits(backend, pairs, bits):
-    """Call the first of each pair in the modes `bits` and the second before them: same bits."""
+def _keep_bits(backend, pairs, every):
+    """Call the first of each pair in each of the modes, the second before them: same bits."""
     from assertions import assert_same_bits
 
-    wants = {name: want() for name, (_, want) in pairs.items()}
-    set_modes(bits)
-    gots = {name: got() for name, (got, _) in pairs.items()}
-    after = modes()
-    set_modes(0)
-    if after != bits:
-        msg = f"MXCSR modes are {after:#x} after the calls, want {bits:#x}"
-        raise AssertionError(msg)
-    for name, got in gots.items():
-        assert_same_bits(got, wants[name], f"{backend}, {name}, modes {bits:#x}")
+    wants = {want: want() for want in dict.fromkeys(want for _, want in pairs.values())}
+    for bits in every:
+        set_modes(bits)
+        gots = {name: got() for name, (got, _) in pairs.items()}
+        after = current_modes()
+        set_modes(0)
+        if after != bits:
+            msg = f"MXCSR modes are {after:#x} after the calls, want {bits:#x}"
+            raise AssertionError(msg)
+        for name, got in gots.items():
+            assert_same_bits(got, wants[pairs[name][1]], f"{backend}, {name}, modes {bits:#x}")

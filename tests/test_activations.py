@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """relu, gelu and silu, as the epilogue of an empty product: activation(bias)."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from assertions import assert_same_bits, assert_within
-from backends import all_backends, threads
+from backends import threads
 from halfbyte_reference import bounds, gemm_f16, relu
 from halfbyte_reference.inputs import every_half, floats, halves
 
 SMOOTH = ("gelu", "silu")
+
+# Of the bits over `range_of_float32`, NaNs left out: one result on every CPU.
+DIGESTS = {
+    "gelu": "49ae703c963a3149abcdd1f7e8620343e7df766ec1af8f6d6c66356c4f707098",
+    "silu": "e4662ee5d18700212f3f1db942cb4ac6b0a03ca12ffa0e917051800cfb8555a2",
+}
 
 
 def activate(backend, name, x, **arguments):
@@ -39,19 +47,20 @@ def test_smooth_activation_is_within_its_tolerance_for_every_half(name, backend)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_smooth_activation_has_the_same_bits_on_every_instruction_set(name, backend):
-    x = range_of_float32()
-    want = activate(all_backends()[0], name, x)
-    assert_same_bits(activate(backend, name, x), want, backend)
+def test_smooth_activation_has_the_same_bits_on_every_cpu(name, backend):
+    got = activate(backend, name, range_of_float32())
+    numbers = got[~np.isnan(got)].astype("<f4").tobytes()
+    assert hashlib.sha256(numbers).hexdigest() == DIGESTS[name]
 
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 5, 300), (7, 300, 65), (65, 64, 63), (97, 513, 129)])
-def test_activated_product_has_the_same_bits_on_every_instruction_set(name, m, k, n, backend):
-    a, b, bias = halves((m, k), 1), halves((k, n), 2), floats(n, 3)
-    want = all_backends()[0].gemm_f16(a, b, alpha=0.1, bias=bias, activation=name)
+def test_activated_product_is_the_activation_of_the_product(name, m, k, n, backend):
+    a, b = halves((m, k), 1), halves((k, n), 2)
+    steps = {"alpha": 0.1, "bias": floats(n, 3)}
+    want = activate(backend, name, backend.gemm_f16(a, b, **steps).ravel()).reshape(m, n)
     with threads(2):
-        got = backend.gemm_f16(a, b, alpha=0.1, bias=bias, activation=name)
+        got = backend.gemm_f16(a, b, activation=name, **steps)
     assert_same_bits(got, want, backend)
 
 

@@ -221,18 +221,18 @@ def onnx_integers(onnx, values, integer):
 
 @pytest.mark.parametrize(("engine", "integer"), ENGINES)
 @given(case=node_cases())
-def test_codes_are_those_of_quantizelinear(engine, integer, case, onnx, backend):
+def test_codes_are_those_of_quantizelinear(engine, integer, case, onnx, library):
     zero_point = onnx_integers(onnx, case.codes(case.scale_shape, 2, integer), integer)
     inputs = case.x(integer), case.scale, zero_point
     (want,) = run_node(engine, "QuantizeLinear", *inputs, **case.attributes)
-    (got,) = quantize_linear(backend, *inputs, **case.attributes)
-    assert_same_bits(got, plain(want), backend)
+    (got,) = quantize_linear(library, *inputs, **case.attributes)
+    assert_same_bits(got, plain(want), library)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize(("engine", "integer"), ENGINES)
 @given(case=node_cases())
-def test_numbers_are_those_of_dequantizelinear(engine, integer, dtype, case, onnx, backend):
+def test_numbers_are_those_of_dequantizelinear(engine, integer, dtype, case, onnx, library):
     values, zero_point = (
         onnx_integers(onnx, case.codes(shape, which, integer), integer)
         for which, shape in enumerate((case.shape, case.scale_shape))
@@ -240,14 +240,14 @@ def test_numbers_are_those_of_dequantizelinear(engine, integer, dtype, case, onn
     inputs = values, case.scale, zero_point
     kind = {"output_dtype": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))}
     (want,) = run_node(engine, "DequantizeLinear", *inputs, **case.attributes, **kind)
-    (got,) = dequantize_linear(backend, *inputs, **case.attributes, dtype=dtype)
-    assert_same_bits(got, want, backend)
+    (got,) = dequantize_linear(library, *inputs, **case.attributes, dtype=dtype)
+    assert_same_bits(got, want, library)
 
 
 @pytest.mark.parametrize("engine", ["onnx.reference", "onnxruntime"])
 @given(n=lengths.filter(bool), seed=seeds)
-def test_scale_from_data_is_that_of_dynamicquantizelinear(engine, n, seed, onnx, backend):
+def test_scale_from_data_is_that_of_dynamicquantizelinear(engine, n, seed, onnx, library):
     x = floats((n,), seed)
     want = run_node(engine, "DynamicQuantizeLinear", x, outputs=3)
-    for got, result in zip(dynamic_quantize_linear(backend, x), want, strict=True):
-        assert_same_bits(got, plain(result), backend)
+    for got, result in zip(dynamic_quantize_linear(library, x), want, strict=True):
+        assert_same_bits(got, plain(result), library)
