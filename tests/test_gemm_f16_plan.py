@@ -19,6 +19,7 @@ from halfbyte.cuda.gemm_f16_plan import (
 A100, H100, RTX4090, T4 = (80, 108), (90, 132), (89, 128), (75, 40)
 SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KiB a block
 LOADS = (ALONG, ACROSS, ELEMENTS)
+TURNS = {ALONG: 128, ACROSS: 64, ELEMENTS: 32}  # steps of k a warp takes at once, of few rows
 
 counts = st.one_of(st.integers(1, 300), st.integers(1, 1 << 16), st.just(1 << 31))
 depths = st.one_of(st.integers(0, 300), st.integers(0, 1 << 16), st.just(1 << 31))
@@ -86,15 +87,30 @@ def test_block_fits_the_device(case):
 @given(case=plans())
 def test_sums_of_splits_fit_in_the_workspace(case):
     asked, chosen = case
-    if chosen.splits > 1 and chosen.stem == "gemm_f16":
-        assert 4 * chosen.splits * asked["products"] * asked["m"] * asked["n"] <= 1 << 28
+    pitch = -(-asked["n"] // 4) * 4
+    if chosen.splits > 1:
+        assert 4 * chosen.splits * asked["products"] * asked["m"] * pitch <= 1 << 26
 
 
 @given(case=plans())
-def test_bound_counts_every_partial_sum(case):
-    _, chosen = case
-    warps_along_k = 8 if chosen.stem == "gemm_f16_rows" else 1
-    assert chosen.partial_sums == chosen.splits * warps_along_k
+def test_bound_counts_the_sum_of_every_warp_that_has_work(case):
+    asked, chosen = case
+    if chosen.stem == "gemm_f16":
+        assert chosen.partial_sums == chosen.splits
+    else:
+        starts = range(0, asked["k"], chosen.split_k)
+        depths = [min(asked["k"] - start, chosen.split_k) for start in starts]
+        turn = TURNS[asked["load_b"]]
+        assert chosen.partial_sums == sum(min(8, -(-depth // turn)) for depth in depths)
+
+
+@given(case=plans())
+def test_few_rows_are_split_as_evenly_as_whole_turns_allow(case):
+    asked, chosen = case
+    if chosen.stem == "gemm_f16_rows" and asked["k"]:
+        turn = TURNS[asked["load_b"]]
+        assert chosen.split_k % turn == 0
+        assert chosen.splits * (chosen.split_k - turn) < asked["k"]
 
 
 @given(case=plans())
@@ -143,6 +159,11 @@ def test_deep_product_of_few_tiles_is_split():
 
 def test_product_that_fills_the_device_is_not_split():
     assert plan(8192, 8192, 8192, 1, ALONG, ALONG, *A100).splits == 1
+
+
+def test_splits_end_where_the_workspace_does():
+    # 16 MiB of sums a split; the model alone would take five.
+    assert plan(2048, 2048, 1 << 18, 1, ALONG, ALONG, *A100).splits == 4
 
 
 def test_shallow_product_is_not_split():

@@ -15,8 +15,8 @@ from assertions import assert_within
 from halfbyte.cuda import compile as compiler
 from halfbyte.cuda import gemm_f16, gemm_f16_pack
 from halfbyte.cuda import gemm_f16_plan as planning
-from halfbyte_reference import bounds
 from halfbyte_reference.inputs import halves, strided
+from planned_products import bounded, operands, planned
 from ptx_machine import Fault
 
 FILES = {
@@ -38,41 +38,13 @@ def plants():
     ]
 
 
-def pitched(values):
-    """Return a matrix whose rows begin at multiples of 16 bytes, and which ends with the last."""
-    rows, columns = values.shape
-    pitch = -(-columns // 8) * 8 + 8
-    memory = np.full(rows * pitch + 128, np.nan, np.float16)
-    first = -memory.ctypes.data % 256 // 2
-    memory = memory[first : first + (rows - 1) * pitch + columns]
-    matrix = np.lib.stride_tricks.as_strided(memory, values.shape, (2 * pitch, 2))
-    matrix[...] = values
-    return matrix
-
-
-def operands(m, k, n, layout):
-    """Return a and b, of which chunks lie along k, across it, or not at all."""
-    a, b = halves((m, k), 1), halves((k, n), 2)
-    if layout == "along":
-        return pitched(a), pitched(b.T).T
-    if layout == "across":
-        return pitched(a.T).T, pitched(b)
-    return strided(a, "padded"), strided(b, "padded")
-
-
 def product(backend, m, k, n, layout, splits=1):
     """Check one product with tiles of 64 x 64."""
     a, b = operands(m, k, n, layout)
     out = np.zeros((m, n), np.float32)
-    planning.plan.cache_clear()
-    with (
-        mock.patch.object(planning, "_candidates", return_value=[planning.TILES["small"]]),
-        mock.patch.object(planning, "_split_counts", return_value=[splits]),
-    ):
+    with planned("small", splits):
         backend.call(gemm_f16.multiply, a, b, out, 1.0, 0.0, None, None, None)
-    planning.plan.cache_clear()
-    error = bounds.gemm_tensor_core(bounds.magnitude(a, b), k, 100)
-    assert_within(out, bounds.epilogue(np.float64(a) @ np.float64(b), error))
+    assert_within(out, bounded(a, b, 100))
 
 
 def packing(backend):

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 
 import halfbyte
-from assertions import assert_same_bits, refuses
+from assertions import assert_same_bits, assert_within, refuses
 from backends import all_backends, threads
 from halfbyte_reference import gemm_f16
 from halfbyte_reference.inputs import halves, strided
+from planned_products import bounded
 from strategies import batches, deep_k, epilogues, gemm_cases, small_sizes, thread_counts
 
 
@@ -44,6 +45,23 @@ def test_packed_matrix_serves_a_batch(case, backend):
 def test_packed_matrix_survives_pickling(case, backend):
     packed = pickle.loads(pickle.dumps(backend.prepack(case.b)))
     assert_same_bits(backend.gemm_f16(case.a, packed), gemm_f16(case.a, case.b), backend)
+
+
+def test_matrix_packed_on_a_device_survives_pickling(device):
+    def call(a, b):
+        return halfbyte.gemm_f16(a, pickle.loads(pickle.dumps(halfbyte.prepack(b))))
+
+    a, b = halves((9, 70), 1), halves((70, 33), 2)
+    assert_within(device.call(call, a, b), bounded(a, b), device)
+
+
+def test_pickle_of_a_matrix_packed_on_a_device_is_its_operand(device):
+    def call(b):
+        return halfbyte.prepack(b).__reduce__()[1]
+
+    b = strided(halves((70, 33), 1), "transposed")
+    (got,) = device.call(call, b)
+    assert_same_bits(got, b, device)
 
 
 @pytest.mark.parametrize("packer", all_backends(), ids=lambda packer: f"packed-by-{packer}")

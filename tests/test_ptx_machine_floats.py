@@ -149,6 +149,20 @@ def test_sums_meant_to_round_twice_do():
     assert twice > len(SUMS) // 5
 
 
+FMA_64 = [op("fma.rn.f64", "f64 f64 f64 f64", of_two(scalars.fma, "f64"))]
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_fma_of_f64_adds_the_products_of_short_numbers(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((3, 40))
+    x[:2] = x[:2].astype(np.float32)
+    x = np.ldexp(x, rng.integers(-500, 500, (3, 40)))
+    slots = [tuple(scalars.to_bits(float(n), F64) for n in row) for row in x.T]
+    assert Family(FMA_64, slots).wrong_on(80, slots) == {}
+
+
 # --------------------------------------------------------------------------- approximations
 
 # What is approximated, the manual's bound on the relative error, and numbers with normal results.

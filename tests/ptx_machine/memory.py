@@ -11,7 +11,7 @@ import mmap
 import numpy as np
 
 BASE = 0x7F00_0000_0000  # the arena's address; far from the windows of generic addresses
-ARENA = 1 << 33
+ARENA = 1 << 35
 SHARED, LOCAL = 1 << 32, 2 << 32  # where other spaces begin among generic addresses
 _NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE; Python has the name from 3.13 on
 RED_ZONE = 256
@@ -36,8 +36,11 @@ class Memory:
         self.writers, self._stamp = _reserve(4 * ARENA).view(np.uint32), 0
         self.symbols: dict = {}  # module's variables -> addresses
 
-    def allocate(self, size: int, align: int = 256, offset: int = 0) -> int:
-        """Return an address with address % align == offset % align."""
+    def allocate(self, size: int, align: int = 256, offset: int = 0, fill: bool = True) -> int:
+        """Return an address with address % align == offset % align.
+
+        fill: without it bytes stay as they are, so that pages cost nothing until they are touched.
+        """
         self.settle()
         need = size + align + 2 * RED_ZONE
         span = 1 << max(10, (need - 1).bit_length())
@@ -55,7 +58,8 @@ class Memory:
         self._starts.insert(place, address)
         self._ends.insert(place, address + size)
         self._spans[address] = begin, span
-        self.view(address, size)[...] = 0xFF
+        if fill:
+            self.view(address, size)[...] = 0xFF
         return address
 
     def free(self, address: int) -> None:

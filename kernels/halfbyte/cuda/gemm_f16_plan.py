@@ -70,7 +70,7 @@ TILES = {
 _RATE, _START, _LAUNCH, _BANDWIDTH, _ALONE = 1024, 192, 4000, 12, 0.7
 _MOST_SPLITS = 32
 _LEAST_SPLIT = 256  # steps of k
-_MOST_WORKSPACE = 1 << 28  # bytes
+_MOST_WORKSPACE = 1 << 26  # bytes; nothing catches an allocation that fails
 
 ROWS_WARPS = 8
 
@@ -86,7 +86,7 @@ class Plan(NamedTuple):
     tiles_n: int
     splits: int
     split_k: int
-    partial_sums: int  # of each element of C, which the bound counts
+    partial_sums: int  # of each element of C, of warps that have work: the bound counts them
 
     @property
     def blocks(self) -> int:
@@ -159,7 +159,8 @@ def _defines(tile: Tile, load_a: int, load_b: int) -> Defines:
 
 
 def _split_counts(m: int, n: int, k: int, products: int) -> range:
-    fits = _MOST_WORKSPACE // (4 * products * m * n)
+    pitch = -(-n // 4) * 4
+    fits = _MOST_WORKSPACE // (4 * products * m * pitch)
     return range(1, max(1, min(_MOST_SPLITS, k // _LEAST_SPLIT, fits)) + 1)
 
 
@@ -187,10 +188,13 @@ def _few_rows(n: int, k: int, products: int, load_b: int, multiprocessors: int) 
     """Plan for up to 8 rows: two blocks of 8 warps a multiprocessor keep the memory busy."""
     columns, steps = (64, 16) if load_b == ACROSS else (32, 32)
     tiles = -(-n // columns)
-    turn = steps * ROWS_WARPS * (1 if load_b == ELEMENTS else 4)
+    turn = steps * (1 if load_b == ELEMENTS else 4)  # of one warp
     wanted = -(-2 * multiprocessors // (tiles * products))
-    split_k = _split_k(k, min(wanted, max(1, k // turn), _MOST_SPLITS), turn)
+    most = max(1, k // (ROWS_WARPS * turn))
+    split_k = _split_k(k, min(wanted, most, _MOST_SPLITS), turn)
     splits = max(1, -(-k // split_k))
+    last = k - (splits - 1) * split_k
+    busy = [min(ROWS_WARPS, -(-depth // turn)) for depth in (split_k, last)]
     return Plan(
         stem="gemm_f16_rows",
         defines={"LOAD": load_b},
@@ -200,5 +204,5 @@ def _few_rows(n: int, k: int, products: int, load_b: int, multiprocessors: int) 
         tiles_n=tiles,
         splits=splits,
         split_k=split_k,
-        partial_sums=splits * ROWS_WARPS,
+        partial_sums=(splits - 1) * busy[0] + busy[1],
     )

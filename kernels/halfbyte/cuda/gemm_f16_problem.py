@@ -47,6 +47,7 @@ class Problem(NamedTuple):
     c: View | None
     out: View
     bias: View | None
+    turned: bool = False  # C^T = B^T A^T stands for what was asked
 
 
 def problem_of(a: Any, b: Any, out: Any, c: Any, bias: Any) -> Problem:
@@ -137,4 +138,5 @@ def _turned(problem: Problem) -> Problem:
         c=problem.c and problem.c.turned(),
         out=out.turned(),
         bias=problem.bias and problem.bias.turned(),
+        turned=True,
     )

@@ -23,7 +23,8 @@ from ptx_machine.semantics.operations import (
 # FP32: FP64 holds the product; the sum is rounded to odd where rounding it twice might show (Boldo
 # and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to
 # odd", 2008).
-# FP64: the C library's, one number after another.
+# FP64: the C library's, one number after another; NumPy's where all products are exact, as they are
+# of FP32 numbers.
 
 _FMA = ctypes.CDLL("libm.so.6").fma
 _FMA.argtypes, _FMA.restype = [ctypes.c_double] * 3, ctypes.c_double
@@ -60,6 +61,11 @@ def _to_odd(total, x, y):
 
 
 def _fma_64(a, b, c):
+    product = np.asarray(a * b)
+    short = ((a.view(np.uint64) | b.view(np.uint64)) & np.uint64(0x7FFFFFF)) == 0  # 26 bits each
+    normal = np.isfinite(product) & ((np.abs(product) >= 2.0**-1022) | (a == 0) | (b == 0))
+    if (short & normal).all():
+        return product + c
     return np.asarray(np.frompyfunc(_FMA, 3, 1)(a, b, c), np.float64)[()]
 
 
