@@ -17,6 +17,10 @@ import halfbyte
 from halfbyte.cpu import isa
 
 ON_DEVICE = (
+    "test_amp_clip",
+    "test_amp_optimizers",
+    "test_amp_scaler_machine",
+    "test_amp_unscale",
     "test_calibration",
     "test_calibration_histogram",
     "test_casts",
@@ -33,10 +37,31 @@ ON_DEVICE = (
 
 # Those whose cases are many and large: as a GPU of one generation.
 ON_ONE_DEVICE = (
+    "test_amp_on_device",
+    "test_amp_optimizer_states",
+    "test_amp_scaler_optimizers",
     "test_gemm_f16_far",
     "test_gemm_f16_out",
+    "test_gemm_int",
+    "test_gemm_int_errors",
+    "test_gemm_int_far",
+    "test_gemm_int_prepacked",
+    "test_gemm_int_tiles",
+    "test_int4_array_on_device",
+    "test_linear_quantized",
+    "test_linear_quantized_out",
+    "test_linear_quantized_prepacked",
+    "test_linear_quantized_rows",
+    "test_linear_result_errors",
+    "test_linear_tensor_cores",
+    "test_out_int",
+    "test_prepack_int",
+    "test_promises",
     "test_quantization_large",
 )
+
+# As GPUs of two: Turing, which has no asynchronous copies, and a later one.
+ON_TWO_DEVICES = ("test_gemm_f16_tails", "test_linear_quantized_on_device")
 
 # `@without("ptx", "cuda", reason="...")`: a test, or a parameter of one, that is not for these
 # backends, and why not.
@@ -44,9 +69,19 @@ without = pytest.mark.without
 looks_at_values = without("ptx", "cuda", reason="values of arrays on a GPU are not checked")
 
 
+sums_differ = without("ptx", "cuda", reason="tensor cores sum halves in an order of their own")
+
+
 def only_numpys(*values):
     """A parameter that no array on a GPU can be made of."""
     return pytest.param(*values, marks=without("ptx", "cuda", reason="there is no such array"))
+
+
+def on_threads(*counts):
+    """Numbers of the CPU's threads, as parameters; a GPU gets the first, since it has its own."""
+    first, *others = counts
+    cpus = without("ptx", "cuda", reason="the CPU's threads are not the GPU's")
+    return [first, *(pytest.param(count, marks=cpus) for count in others)]
 
 
 class CpuBackend:
@@ -126,8 +161,10 @@ def devices_of(definition, asked: bool) -> list:
 
     asked: whether the test itself asks for devices, so that its file need not be in ON_DEVICE.
     """
-    if definition.path.stem in ON_ONE_DEVICE:
-        return [x for x in device_backends() if x.kind != "ptx" or x is device_backends()[0]]
+    several = {**dict.fromkeys(ON_ONE_DEVICE, 1), **dict.fromkeys(ON_TWO_DEVICES, 2)}
+    if definition.path.stem in several:
+        some = device_backends()[: several[definition.path.stem]]
+        return [x for x in device_backends() if x.kind != "ptx" or x in some]
     return device_backends() if asked or definition.path.stem in ON_DEVICE else []
 
 

@@ -38,6 +38,10 @@ FEW_EXAMPLES = 5
 SOME_EXAMPLES = 30
 
 
+# The fixtures that are backends.
+BACKENDS = ("backend", "integer_backend", "library", "device")
+
+
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "without(*backends, reason): not for the backends of these kinds"
@@ -45,7 +49,12 @@ def pytest_configure(config):
 
 
 def pytest_generate_tests(metafunc):
-    on_cpu = {"backend": all_backends(), "library": [halfbyte], "device": []}
+    on_cpu = {
+        "backend": all_backends(),
+        "integer_backend": integer_backends(),
+        "library": [halfbyte],
+        "device": [],
+    }
     for name in on_cpu.keys() & set(metafunc.fixturenames):
         params = [*on_cpu[name], *devices_of(metafunc.definition, name == "device")]
         ids = ["cpu" if param is halfbyte else str(param) for param in params]
@@ -59,7 +68,7 @@ def pytest_collection_modifyitems(items):
 def _backends(item):
     """Return the backend that a test runs on, if it has one."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    return [params[name] for name in ("backend", "library", "device") if name in params]
+    return [params[name] for name in BACKENDS if name in params]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -100,11 +109,10 @@ def _ready(backend):
     return backend
 
 
-@pytest.fixture(scope="session", params=integer_backends(), ids=str)
+@pytest.fixture(scope="session")
 def integer_backend(request):
     """Each backend of integer products in turn, its kernels compiled."""
-    request.param.warm_up()
-    return request.param
+    return _ready(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,10 @@ class CudaDevice:
         return block, content.size
 
     @staticmethod
+    def write(block, content):
+        _bytes(*block).set(content)
+
+    @staticmethod
     def download(block):
         return _bytes(*block).get()
 
@@ -52,6 +56,23 @@ class CudaDevice:
         return isinstance(x, cupy.ndarray)
 
     to_host = staticmethod(runtime.download)
+
+    @staticmethod
+    def spread(host, strides):
+        import cupy
+
+        last = sum((size - 1) * step for size, step in zip(host.shape, strides, strict=True))
+        x = cupy.ndarray(host.shape, host.dtype, cupy.cuda.alloc(last + host.itemsize), strides)
+        for index in np.ndindex(host.shape):
+            x[(*index, ...)].set(host[(*index, ...)])
+        return x
+
+    @staticmethod
+    def gather(x):
+        host = np.empty(x.shape, x.dtype)
+        for index in np.ndindex(host.shape):
+            host[index] = x[(*index, ...)].get()
+        return host
 
 
 def _bytes(pointer, size):

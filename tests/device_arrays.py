@@ -39,9 +39,9 @@ def memory() -> Memory:
 class Block:
     """An allocation, freed with the last array in it. Its start is `offset` past the alignment."""
 
-    def __init__(self, size: int, offset: int = 0) -> None:
+    def __init__(self, size: int, offset: int = 0, fill: bool = True) -> None:
         self.size = size
-        self.address = memory().allocate(size, ALIGNMENT, offset % ALIGNMENT)
+        self.address = memory().allocate(size, ALIGNMENT, offset % ALIGNMENT, fill)
         weakref.finalize(self, memory().free, self.address).atexit = False
 
     @property
@@ -107,6 +107,9 @@ class DeviceArray:
         msg = "a device array was asked whether it is true, which waits for the GPU"
         raise TypeError(msg)
 
+    def item(self):
+        return download(self).item()
+
     def __reduce__(self):
         strides = np.empty(self.shape, self.dtype).strides
         if not self.ndim or self.strides != strides:
@@ -155,6 +158,20 @@ def zeros(shape, dtype):
     return x
 
 
+def flag(value):
+    """Return a bool array of shape (), at the start of a word of its own."""
+    word = empty((4,), np.bool_)
+    word.block.bytes[...] = value
+    return DeviceArray(word.block, 0, (), (), np.bool_)
+
+
+def zeros_like(x, dtype):
+    """Return a new array of x's shape in its order of memory, its bytes zero."""
+    new = empty_like(x, dtype)
+    new.block.bytes[...] = 0
+    return new
+
+
 def empty_like(x, dtype):
     """Return a new array of x's shape in its order of memory."""
     return _like(np.empty_like(header(x), dtype))
@@ -170,6 +187,19 @@ def upload(host):
     x = empty(host.shape, host.dtype)
     x.block.bytes[...] = np.ascontiguousarray(host).reshape(-1).view(np.uint8)
     return x
+
+
+def spread(host, strides):
+    """Return a copy with these strides, none negative, whose gaps take no memory."""
+    last = sum((size - 1) * stride for size, stride in zip(host.shape, strides, strict=True))
+    x = DeviceArray(Block(last + host.itemsize, fill=False), 0, host.shape, strides, host.dtype)
+    np.ndarray(x.shape, x.dtype, x.block.bytes, 0, strides)[...] = host
+    return x
+
+
+def gather(x):
+    """Return a copy of what `spread` made, without its gaps."""
+    return np.ndarray(x.shape, x.dtype, x.block.bytes, 0, x.strides).copy()
 
 
 def download(x):

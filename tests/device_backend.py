@@ -16,13 +16,17 @@ import numpy as np
 import halfbyte
 from halfbyte import Int4Array, QuantizedTensor
 
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+
 
 class DeviceBackend:
     """What the backends on a device have in common; each adds its device.
 
     A device has `upload(bytes, address)`, which returns a block with these bytes, as far from a
-    multiple of 256 as `address` is; `download(block)`; `array(block, start, like)`, the array in
-    the block that looks like the NumPy array `like`; `holds(x)`; and `to_host(x)`.
+    multiple of 256 as `address` is; `download(block)`; `write(block, bytes)`;
+    `array(block, start, like)`, the array in the block that looks like the NumPy array `like`;
+    `holds(x)`; and `to_host(x)`. Arrays too large to be taken along are made by
+    `spread(host, strides)`, and read by `gather(x)`.
     """
 
     exact = True
@@ -46,7 +50,7 @@ class DeviceBackend:
             raise AttributeError(name)
         function = getattr(halfbyte, name)
         if isinstance(function, type):
-            return lambda *args, **kwargs: ObserverOnDevice(self, function(*args, **kwargs))
+            return functools.partial(_made, self, function)
 
         @functools.wraps(function)
         def call(*args, **kwargs):
@@ -56,8 +60,18 @@ class DeviceBackend:
 
     def call(self, function, *args, **kwargs):
         """Call a function with arguments on the device, and return its result on the host."""
-        with self.forced(), _Call(self.device, (args, kwargs)) as there:
+        with self.forced(), Taken(self.device, (args, kwargs)) as there:
             return there.back(function(*there.taken(args), **there.taken(kwargs)))
+
+
+def _made(backend, kind, *args, **kwargs):
+    """Return an object of a class of halfbyte for arrays on a device."""
+    from device_training import OptimizerOnDevice, ScalerOnDevice
+
+    if kind.__name__ in OPTIMIZERS:
+        return OptimizerOnDevice(backend, kind, *args, **kwargs)
+    wrapper = ScalerOnDevice if kind.__name__ == "GradScaler" else ObserverOnDevice
+    return wrapper(backend, kind(*args, **kwargs))
 
 
 class ObserverOnDevice:
@@ -101,7 +115,7 @@ def _observer_of(backend, pickled):
         return ObserverOnDevice(backend, pickle.loads(pickled))
 
 
-class _Call:
+class Taken:
     """The arrays of one call. Those that overlap on the host do so on the device."""
 
     def __init__(self, device, arguments) -> None:
@@ -127,6 +141,11 @@ class _Call:
             after = self._device.download(block)
             if (host != after).any():  # an input that was read-only has not changed
                 host[...] = after
+
+    def send(self) -> None:
+        """Bring what the caller's arrays have now to the device."""
+        for _, _, host, block in self._blocks:
+            self._device.write(block, host)
 
     def taken(self, value):
         """Return a value with all its NumPy arrays on the device."""

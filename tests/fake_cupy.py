@@ -76,6 +76,9 @@ class _Array:
         assert self.flags.c_contiguous, "CuPy copies what is not contiguous by a kernel"
         return self.cupy.ndarray(self.host.reshape(shape), self.data.device_id)
 
+    def __getitem__(self, key):
+        return self.cupy.ndarray(self.host[key], self.data.device_id)
+
     def get(self):
         assert self.flags.c_contiguous, "CuPy copies what is not contiguous by a kernel"
         self.cupy.waits += 1

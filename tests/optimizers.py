@@ -150,10 +150,10 @@ def set_hyperparameters(optimizer, hyperparameters):
         setattr(optimizer, name, value)
 
 
-def started(training, params):
+def started(training, params, library=halfbyte):
     """Return an optimizer of ours and one of the reference, before the first step."""
     hyperparameters = training.steps[0].hyperparameters
-    ours = getattr(halfbyte, training.name)(params, **hyperparameters)
+    ours = getattr(library, training.name)(params, **hyperparameters)
     reference = getattr(halfbyte_reference, training.name)(params, **hyperparameters)
     return ours, reference
 
@@ -189,10 +189,10 @@ def everything(optimizer):
     return [x.tobytes() for x in arrays], state
 
 
-def full(name, seed=1):
+def full(name, seed=1, library=halfbyte):
     """Return an optimizer with everything it can do, of a half and a float32 parameter."""
     params = [halves((3, 5), [seed, 0]), floats(33, [seed, 1])]
-    return getattr(halfbyte, name)(params, **FULL[name])
+    return getattr(library, name)(params, **FULL[name])
 
 
 def some_grads(optimizer, seed):

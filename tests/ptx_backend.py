@@ -55,7 +55,10 @@ class PtxBackend(DeviceBackend):
         return {
             "array": array,
             "empty": device_arrays.empty,
+            "is_own": PtxDevice.holds,
             "zeros": device_arrays.zeros,
+            "zeros_like": device_arrays.zeros_like,
+            "flag": device_arrays.flag,
             "empty_like": device_arrays.empty_like,
             "upload": device_arrays.upload,
             "download": device_arrays.download,
@@ -93,6 +96,10 @@ class PtxDevice:
         return block.bytes
 
     @staticmethod
+    def write(block, content):
+        block.bytes[...] = content
+
+    @staticmethod
     def array(block, start, like):
         return DeviceArray(block, start, like.shape, like.strides, like.dtype, like.flags.writeable)
 
@@ -101,6 +108,8 @@ class PtxDevice:
         return isinstance(x, DeviceArray)
 
     to_host = staticmethod(device_arrays.download)
+    spread = staticmethod(device_arrays.spread)
+    gather = staticmethod(device_arrays.gather)
 
 
 def array(function, name, x):

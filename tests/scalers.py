@@ -12,9 +12,9 @@ FLT_MAX = float(np.finfo(np.float32).max)
 TINY = 2.0**-126
 
 OURS = {
-    "SGD": lambda params: halfbyte.SGD(params, 0.1, momentum=0.9),
-    "AdamW": lambda params: halfbyte.AdamW(params, 0.1),
-    "Adam": lambda params: halfbyte.Adam(params, 0.1, weight_decay=0.1),
+    "SGD": lambda params, library=halfbyte: library.SGD(params, 0.1, momentum=0.9),
+    "AdamW": lambda params, library=halfbyte: library.AdamW(params, 0.1),
+    "Adam": lambda params, library=halfbyte: library.Adam(params, 0.1, weight_decay=0.1),
 }
 ours = pytest.mark.parametrize("make", OURS.values(), ids=OURS)
 

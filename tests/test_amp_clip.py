@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, assert_within
-from backends import threads
+from backends import threads, without
 from gradients import CONTAINERS, held, in_place, present, small_shapes
 from halfbyte.cpu import amp as amp_host
 from halfbyte_reference import bounds
@@ -19,6 +19,7 @@ from strategies import finite_kinds, thread_counts
 
 FLT_MAX = float(np.finfo(np.float32).max)
 SMALLEST = 2.0**-149
+of_the_cpu = without("ptx", "cuda", reason="it is the CPU's")
 writeable = pytest.mark.parametrize("layout", [x for x in LAYOUTS if x != "broadcast"])
 loss_scales = st.sampled_from((1.0, 65536.0, 3.0, 0.1, 2.0**-126, FLT_MAX))
 
@@ -183,6 +184,7 @@ def test_bytes_between_elements_stay(make, layout, backend):
 # ------------------------------------------------------------------------------ threads, torch
 
 
+@of_the_cpu
 @given(case=in_place(kind=finite_kinds), count=thread_counts)
 def test_thread_count_changes_no_bit(case, count, backend):
     alone, together = case.arrays, case.arrays
@@ -197,6 +199,7 @@ def test_thread_count_changes_no_bit(case, count, backend):
     assert same(present(together), present(alone))
 
 
+@of_the_cpu
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_large_gradients_on_threads_are_within_the_bounds(count, backend):
     arrays = [floats(2**19 + 5, 1), halves(2**18 - 3, 2)]
@@ -207,6 +210,7 @@ def test_large_gradients_on_threads_are_within_the_bounds(count, backend):
     assert_clipped(arrays, before, 1.0, 1.0, backend)
 
 
+@of_the_cpu
 def test_large_gradients_have_the_same_bits_on_any_number_of_threads(backend):
     results = set()
     for count in (1, 2, 3):
@@ -216,6 +220,7 @@ def test_large_gradients_have_the_same_bits_on_any_number_of_threads(backend):
     assert len(results) == 1
 
 
+@of_the_cpu
 def test_rows_may_lie_more_than_two_gib_apart(backend):
     before = floats((3, 70), 1)
     g = far_rows(before)
@@ -223,6 +228,7 @@ def test_rows_may_lie_more_than_two_gib_apart(backend):
     assert_clipped([g], [before], 1.0, 1.0, backend)
 
 
+@of_the_cpu
 def test_tensors_are_clipped_in_place(backend, torch):
     values = [floats((5, 7), 1), halves(9, 2)]
     tensors = [torch.from_numpy(x.copy()) for x in values]

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 import halfbyte
+from backends import kind_of
 from scalers import FLT_MAX, TINY, Foreign
 
 OPTIMIZERS = ("AdamW", "SGD", "foreign")
@@ -61,6 +63,8 @@ class Rule:
 class Scaling(RuleBasedStateMachine):
     """A scaler and three optimizers, beside the model and what each of them has done."""
 
+    library = halfbyte
+
     @initialize(
         scale=scales,
         growth=growth_factors,
@@ -71,12 +75,12 @@ class Scaling(RuleBasedStateMachine):
     def begin(self, scale, growth, backoff, interval, limits):
         self.limits = dict(zip(("min_scale", "max_scale"), limits, strict=True))
         scale = float(np.clip(scale, *limits))
-        self.scaler = halfbyte.GradScaler(scale, growth, backoff, interval, **self.limits)
+        self.scaler = self.library.GradScaler(scale, growth, backoff, interval, **self.limits)
         self.model = Rule(scale, growth, backoff, interval, *limits)
         self.optimizers = {
             # A step halves the products of beta, whatever the gradient.
-            "AdamW": halfbyte.AdamW([np.ones(3, np.float16)], betas=(0.5, 0.5)),
-            "SGD": halfbyte.SGD([np.zeros(3, np.float32)], lr=1.0),
+            "AdamW": self.library.AdamW([np.ones(3, np.float16)], betas=(0.5, 0.5)),
+            "SGD": self.library.SGD([np.zeros(3, np.float32)], lr=1.0),
             "foreign": Foreign([None]),
         }
         self.steps = dict.fromkeys(OPTIMIZERS, 0)
@@ -168,7 +172,7 @@ class Scaling(RuleBasedStateMachine):
     @rule()
     def load_the_state_into_a_new_scaler(self):
         state = self.scaler.state_dict()
-        self.scaler = halfbyte.GradScaler(self.model.low, **self.limits)
+        self.scaler = self.library.GradScaler(self.model.low, **self.limits)
         self.scaler.load_state_dict(state)
         self.found, self.stepped = {}, set()
 
@@ -209,5 +213,9 @@ class Scaling(RuleBasedStateMachine):
 
 
 def test_scaler_does_what_the_model_does(backend):
+    class OnBackend(Scaling):
+        library = backend
+
+    few = {"max_examples": 3, "stateful_step_count": 30} if kind_of(backend) == "ptx" else {}
     with backend.forced():
-        run_state_machine_as_test(Scaling)
+        run_state_machine_as_test(OnBackend, settings=settings(settings.default, **few))

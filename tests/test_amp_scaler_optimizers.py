@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import halfbyte
 from assertions import assert_same_bits, refuses
 from halfbyte import GradScaler
 from halfbyte_reference import to_f32
@@ -23,9 +24,9 @@ grads_of = pytest.mark.parametrize("grad", MAKE)
 # ---------------------------------------------------------------------------------- ours
 
 
-def ready(make, param, grad):
+def ready(make, param, grad, library=halfbyte):
     """Return one of our optimizers and its gradients, two parameters of odd sizes."""
-    optimizer = make([MAKE[param]((3, 7), 1), MAKE[param](33, 2)])
+    optimizer = make([MAKE[param]((3, 7), 1), MAKE[param](33, 2)], library)
     optimizer.grads = [MAKE[grad]((3, 7), 3), MAKE[grad](33, 4)]
     return optimizer
 
@@ -34,7 +35,8 @@ def ready(make, param, grad):
 @params_of
 @grads_of
 def test_fused_step_has_the_bits_of_unscale_and_step(make, param, grad, backend):
-    scaler, one, two = GradScaler(3.0), *(ready(make, param, grad) for _ in range(2))
+    scaler = backend.GradScaler(3.0)
+    one, two = (ready(make, param, grad, backend) for _ in range(2))
     with backend.forced():
         assert scaler.step(one) is True
         scaler.unscale_(two)
@@ -46,7 +48,8 @@ def test_fused_step_has_the_bits_of_unscale_and_step(make, param, grad, backend)
 @ours
 @grads_of
 def test_step_is_that_of_unscaled_gradients(make, grad, backend):
-    scaler, one, two = GradScaler(3.0), *(ready(make, "float32", grad) for _ in range(2))
+    scaler = backend.GradScaler(3.0)
+    one, two = (ready(make, "float32", grad, backend) for _ in range(2))
     two.grads = [np.float32(g) * np.float32(1 / 3) for g in two.grads]
     with backend.forced():
         scaler.step(one)
@@ -63,7 +66,7 @@ def test_step_is_that_of_unscaled_gradients(make, grad, backend):
 def test_bad_gradient_skips_the_step_and_changes_nothing(
     make, param, grad, unscale_first, bad, backend
 ):
-    scaler, optimizer = GradScaler(3.0), ready(make, param, grad)
+    scaler, optimizer = backend.GradScaler(3.0), ready(make, param, grad, backend)
     optimizer.grads[1][32] = bad
     before = pickle.dumps((optimizer.params, optimizer.master, optimizer.state_dict()))
     with backend.forced():
@@ -76,8 +79,8 @@ def test_bad_gradient_skips_the_step_and_changes_nothing(
 @ours
 @grads_of
 @pytest.mark.parametrize("bad", [1.0, np.nan])
-def test_fused_step_leaves_the_gradients_as_they_are(make, grad, bad):
-    scaler, optimizer = GradScaler(3.0), ready(make, "float16", grad)
+def test_fused_step_leaves_the_gradients_as_they_are(make, grad, bad, backend):
+    scaler, optimizer = backend.GradScaler(3.0), ready(make, "float16", grad, backend)
     optimizer.grads[1][32] = bad
     grads, before = list(optimizer.grads), copy.deepcopy(optimizer.grads)
     scaler.step(optimizer)
@@ -87,8 +90,8 @@ def test_fused_step_leaves_the_gradients_as_they_are(make, grad, bad):
 
 
 @ours
-def test_unscale_writes_float32_gradients_in_place(make):
-    scaler, optimizer = GradScaler(3.0), ready(make, "float16", "float32")
+def test_unscale_writes_float32_gradients_in_place(make, backend):
+    scaler, optimizer = backend.GradScaler(3.0), ready(make, "float16", "float32", backend)
     gradient = optimizer.grads[0]
     want = gradient * np.float32(1 / 3)
     scaler.unscale_(optimizer)
@@ -97,8 +100,8 @@ def test_unscale_writes_float32_gradients_in_place(make):
 
 
 @ours
-def test_unscale_replaces_float16_gradients_by_float32_ones(make):
-    scaler, optimizer = GradScaler(3.0), ready(make, "float16", "float16")
+def test_unscale_replaces_float16_gradients_by_float32_ones(make, backend):
+    scaler, optimizer = backend.GradScaler(3.0), ready(make, "float16", "float16", backend)
     gradient = optimizer.grads[0]
     before = gradient.copy()
     scaler.unscale_(optimizer)
@@ -107,8 +110,8 @@ def test_unscale_replaces_float16_gradients_by_float32_ones(make):
 
 
 @ours
-def test_gradients_of_a_skipped_step_are_unscaled_all_the_same(make):
-    scaler, optimizer = GradScaler(2.0), ready(make, "float32", "float32")
+def test_gradients_of_a_skipped_step_are_unscaled_all_the_same(make, backend):
+    scaler, optimizer = backend.GradScaler(2.0), ready(make, "float32", "float32", backend)
     optimizer.grads = [None, np.float32([1, np.inf, *[3] * 31])]
     scaler.unscale_(optimizer)
     assert optimizer.grads[0] is None
@@ -117,8 +120,8 @@ def test_gradients_of_a_skipped_step_are_unscaled_all_the_same(make):
 
 @ours
 @pytest.mark.parametrize("call", ["unscale_", "step"])
-def test_refused_gradients_count_for_nothing(make, call):
-    scaler, optimizer = GradScaler(8.0), ready(make, "float32", "float32")
+def test_refused_gradients_count_for_nothing(make, call, backend):
+    scaler, optimizer = backend.GradScaler(8.0), ready(make, "float32", "float32", backend)
     good, optimizer.grads = optimizer.grads, [np.ones((3, 7), np.float32), np.ones(3, np.float32)]
     with pytest.raises(ValueError, match=r"grads\[1\]"):
         getattr(scaler, call)(optimizer)
@@ -133,18 +136,18 @@ def test_refused_gradients_count_for_nothing(make, call):
 
 
 @pytest.mark.parametrize("kind", [list, tuple, lambda grads: dict(enumerate(grads))])
-def test_others_step_with_unscaled_gradients(kind):
+def test_others_step_with_unscaled_gradients(kind, backend):
     grads = [np.float32([8, 16]), None, np.float32([[-8]])]
     optimizer = Foreign(kind(grads))
-    assert GradScaler(8.0).step(optimizer) is True
+    assert backend.GradScaler(8.0).step(optimizer) is True
     assert len(optimizer.steps) == 1
     assert_same_bits(grads[0], np.float32([1, 2]))
     assert_same_bits(grads[2], np.float32([[-1]]))
 
 
-def test_others_do_not_step_with_a_bad_gradient():
+def test_others_do_not_step_with_a_bad_gradient(backend):
     optimizer = foreign(1.0, np.nan)
-    assert GradScaler().step(optimizer) is False
+    assert backend.GradScaler().step(optimizer) is False
     assert optimizer.steps == []
 
 
@@ -175,14 +178,14 @@ def test_error_of_a_step_passes_through(enabled):
         GradScaler(enabled=enabled).step(Stuck([np.ones(1, np.float32)]))
 
 
-def test_step_again_after_an_error_unscales_no_second_time():
+def test_step_again_after_an_error_unscales_no_second_time(backend):
     class Stuck(Foreign):
         def step(self, stuck):
             if stuck:
                 msg = "stuck"
                 raise KeyError(msg)
 
-    scaler, optimizer = GradScaler(8.0), Stuck([np.float32([8])])
+    scaler, optimizer = backend.GradScaler(8.0), Stuck([np.float32([8])])
     with pytest.raises(KeyError, match="stuck"):
         scaler.step(optimizer, stuck=True)
     assert scaler.step(optimizer, stuck=False)

@@ -102,6 +102,26 @@ def test_array_of_zeros_is_set_on_the_current_stream(shape, cupy):
     assert (cupy.uploads, cupy.launches, cupy.waits) == (0, [], 0)
 
 
+@pytest.mark.parametrize("value", [False, True])
+def test_flag_is_a_bool_in_a_word_of_its_own(value, cupy):
+    x = runtime.flag(value)
+    assert_same_bits(x.host, np.asarray(value))
+    assert cupy.memsets == [4]
+    assert (cupy.uploads, cupy.launches, cupy.waits) == (0, [], 0)
+
+
+def test_zeros_like_another_array_have_its_order(cupy):
+    x = runtime.zeros_like(on(cupy, np.ones((2, 3), np.float16).T), np.float32)
+    assert_same_bits(x.host, np.zeros((3, 2), np.float32))
+    assert x.strides == (4, 12)
+    assert (cupy.uploads, cupy.launches, cupy.waits) == (0, [], 0)
+
+
+def test_arrays_of_cupy_are_told_from_others(cupy):
+    assert runtime.is_own(on(cupy, np.zeros(3)))
+    assert not runtime.is_own(tensor(np.zeros(3)))
+
+
 def test_new_array_like_another_has_its_order(cupy):
     x = runtime.empty_like(on(cupy, np.zeros((2, 3), np.float32).T), np.float16)
     assert (x.shape, x.strides, x.dtype) == ((3, 2), (2, 6), np.float16)

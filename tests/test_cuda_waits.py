@@ -53,7 +53,40 @@ def observe(merge=False):
             observer.merge(other)
 
 
+def unscale(count):
+    grads = [upload(floats(3 + i, 1)) for i in range(count)]
+    halfbyte.unscale(grads, 4.0)
+    halves = [upload(floats(3, 1).astype(np.float16)).T, grads[0]]
+    halfbyte.unscale(halves, 4.0, out=[upload(floats(3, 2)), grads[0]])
+
+
+def train(name, count=20, split=True):
+    """Scale losses, unscale, clip and step, twice, once with an infinite gradient."""
+    params = [
+        upload(floats((3, i), 1).astype((np.float16, np.float32)[i % 2])) for i in range(count)
+    ]
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer, scaler = getattr(halfbyte, name)(params, 0.1, **options), halfbyte.GradScaler()
+    for value in (1, np.inf):
+        scaler.scale([upload(np.full(3, 1, dtype)) for dtype in ("f2", "f4", "f8")])
+        grads = [np.full((3, i), value, np.float16) for i in range(count)]
+        optimizer.grads = [None, *map(upload, grads[1:])]
+        if split:
+            scaler.unscale_(optimizer)
+            halfbyte.clip_grad_norm(optimizer.grads, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    scaler.update(2.0)
+    optimizer.step()
+
+
 CALLS = {
+    "unscale": lambda: unscale(3),
+    "unscale many": lambda: unscale(40),
+    "SGD": lambda: train("SGD"),
+    "SGD, fused": lambda: train("SGD", split=False),
+    "Adam, fused": lambda: train("Adam", 2, split=False),
+    "AdamW": lambda: train("AdamW"),
     "to_f16": lambda: halfbyte.to_f16(upload(X)),
     "to_f32": lambda: halfbyte.to_f32(upload(X.astype(np.float16).T)),
     "quantize with a scale": lambda: halfbyte.quantize(upload(X), axis=0, scale=upload(S)),

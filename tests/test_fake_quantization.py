@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, assert_within
-from backends import threads
+from backends import on_threads, threads
 from halfbyte_reference import bounds, fake_quantize, fake_quantize_backward
 from halfbyte_reference.channels import gather
 from halfbyte_reference.inputs import every_half, floats, halves, strided
@@ -151,7 +151,7 @@ def test_large_y_on_three_threads_has_the_bits_of_the_reference(layout, channel,
 
 @CHANNELS
 @large_layouts
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", on_threads(1, 3))
 def test_large_gradients_are_those_of_the_reference(layout, channel, shape, count, backend):
     dy, x = floats((301, 1003), 1), strided(floats((301, 1003), 2), layout)
     scale = np.asarray(scales(shape, 3) * np.float32(0.01))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from assertions import assert_same_bits, refuses
-from backends import threads, without
+from backends import on_threads, threads, without
 from halfbyte import QuantizedTensor
 from halfbyte_reference import (
     code_range,
@@ -23,7 +23,13 @@ CHANNELS = [{}, {"axis": 0}, {"axis": 1}, {"group_size": 32}, {"group_size": 100
 
 channels = pytest.mark.parametrize("channel", CHANNELS, ids=str)
 both_bits = pytest.mark.parametrize("bits", [8, 4])
+of_the_cpu = without("ptx", "cuda", reason="what the CPU's threads share, a GPU's do not")
 gigabytes = without("ptx", "cuda", reason="the bytes between the rows would go along")
+LAYOUTS = [
+    "c",
+    "transposed",
+    *(pytest.param(layout, marks=of_the_cpu) for layout in ("sliced", "unaligned", "field")),
+]
 symmetries = pytest.mark.parametrize("symmetric", [True, False])
 
 
@@ -37,7 +43,7 @@ def assert_parts(got, want, bits, where):
 @channels
 @both_bits
 @symmetries
-@pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "unaligned", "field"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_array_on_three_threads_has_the_bits_of_the_reference(
     layout, bits, channel, symmetric, backend
 ):
@@ -49,7 +55,7 @@ def test_array_on_three_threads_has_the_bits_of_the_reference(
 
 
 @channels
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", on_threads(1, 2, 3))
 def test_out_is_filled_as_a_new_tensor_is(channel, count, backend):
     x = floats((601, 1003), 1)
     with threads(count):
@@ -61,7 +67,7 @@ def test_out_is_filled_as_a_new_tensor_is(channel, count, backend):
 
 @channels
 @symmetries
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", on_threads(1, 3))
 def test_mse_scale_has_the_smallest_error(channel, symmetric, count, backend):
     x = floats((61, 1003), 1) ** 3
     form = channel | {"bits": 4, "symmetric": symmetric}
@@ -70,6 +76,7 @@ def test_mse_scale_has_the_smallest_error(channel, symmetric, count, backend):
     assert_best_scale(got, x, form, code_range(4, True, symmetric))
 
 
+@of_the_cpu
 @channels
 def test_mse_scale_does_not_depend_on_the_thread_count(channel, backend):
     x = floats((61, 1003), 1) ** 3

@@ -97,6 +97,11 @@ def on_device(x: object) -> bool:
     return _is_foreign(x)  # those in the CPU's memory are NumPy's by then
 
 
+def is_on_gpu(function: str, name: str, x: Any) -> bool:
+    """Whether any object is an array of another library on a GPU."""
+    return _is_foreign(x) and _device_of(function, name, x) in _DLPACK_CUDA
+
+
 def place_of(x: object) -> str:
     """Say where an array is that passed `as_array`, for an error's text."""
     return "on a GPU" if on_device(x) else "in the CPU's memory"
@@ -104,7 +109,7 @@ def place_of(x: object) -> str:
 
 def as_array(function: str, name: str, x: Any) -> tuple[Any, Any]:
     """View of x as a NumPy array, as a CuPy array where x is on a GPU, and x's library."""
-    if _is_foreign(x) and _device_of(function, name, x) in _DLPACK_CUDA:
+    if is_on_gpu(function, name, x):
         from halfbyte.cuda import runtime
 
         return runtime.array(function, name, x), _library_of(x)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import on_device, place_of
+from halfbyte.arrays import is_numpy, on_device, place_of
 
 
 def backend_of(x: Any, operation: str) -> Any:
@@ -30,6 +30,10 @@ def check_current(function: str, name: str, x: Any) -> None:
 def check_packed(function: str, name: str, x: Any, packed_name: str, packed: Any) -> None:
     """Raise unless what was packed is where x is: TypeError, ValueError on another GPU."""
     contents = packed._contents
+    if isinstance(contents, tuple):
+        contents = contents[0]  # codes, beside what belongs to them
+    if is_numpy(contents) and is_numpy(x):  # most calls
+        return
     if on_device(contents) is not on_device(x):
         msg = f"{function}: {name} is {place_of(x)} and {packed_name} was packed "
         msg += f"{place_of(contents)}; need both in one place"
@@ -53,6 +57,15 @@ def empty_like(x: Any, dtype: Any) -> Any:
     from halfbyte.cuda import runtime
 
     return runtime.empty_like(x, dtype)
+
+
+def zeros_like(x: Any, dtype: Any) -> Any:
+    """Return a new array of x's shape in x's order of memory, its bytes zero, on its device."""
+    if not on_device(x):
+        return np.zeros_like(x, dtype)
+    from halfbyte.cuda import runtime
+
+    return runtime.zeros_like(x, dtype)
 
 
 def beside(like: Any, value: Any, dtype: Any) -> Any:

@@ -11,12 +11,16 @@ from halfbyte.amp.hyperparameters import Hyperparameter, checked_betas
 from halfbyte.amp.numbers import checked_not_negative
 from halfbyte.amp.optimizer import Optimizer
 from halfbyte.arrays import F32
+from halfbyte.devices import beside, zeros_like
 
 if TYPE_CHECKING:
-    from halfbyte.amp.gradients import Gradients
+    from halfbyte.amp.collected import Gradients
+    from halfbyte.cuda.amp import Condition
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
+
+F64 = np.dtype(np.float64)
 
 
 class Adam(Optimizer):
@@ -28,9 +32,9 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : list or tuple of float16 or float32 arrays
-        Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
-        the steps are made on, and becomes its rounding: whoever gives it other values later gives
-        them to its master as well.
+        Updated in place, any shapes and strides, all in the CPU's memory or all on the current GPU.
+        A float16 parameter has a float32 master, which the steps are made on, and becomes its
+        rounding: whoever gives it other values later gives them to its master as well.
     lr : float
         Learning rate, finite and at least 0, as are weight_decay and eps.
     betas : (float, float)
@@ -78,32 +82,53 @@ class Adam(Optimizer):
     def _fresh(self, told: dict[str, Any]) -> dict[str, Any]:
         return {
             **super()._fresh(told),
-            "exp_avg": [np.zeros_like(p, F32) for p in self._views],
-            "exp_avg_sq": [np.zeros_like(p, F32) for p in self._views],
+            "exp_avg": [zeros_like(p, F32) for p in self._views],
+            "exp_avg_sq": [zeros_like(p, F32) for p in self._views],
             # The powers of the betas, by products in FP64.
-            "beta_products": np.ones((len(self._views), 2)),
+            "beta_products": beside(self._views[0], np.ones((len(self._views), 2)), F64),
         }
 
     def _apply(self, gradients: Gradients, inverse: np.float32) -> None:
         from halfbyte.cpu import amp as cpu
 
         keys, all_products = gradients.keys, self._state["beta_products"]
-        (beta1, beta2), lr = self.betas, self.lr
         with np.errstate(all="ignore"):
             products = all_products[keys] * self.betas
             rest = 1 - products
-            step, root = lr / rest[:, 0], np.sqrt(rest[:, 1])
+            step, root = self.lr / rest[:, 0], np.sqrt(rest[:, 1])
         coefficients = cpu.coefficients(
-            len(self._views), keys, inverse=inverse, decay=self.weight_decay,
-            keep=1 - lr * self.weight_decay if self._DECOUPLED else 1.0,
-            beta1=beta1, rest1=1 - beta1, beta2=beta2, rest2=1 - beta2,
-            step=step, root=root, eps=self.eps,
-        )  # fmt: skip
-        decaying = self.weight_decay != 0 and not self._DECOUPLED
+            len(self._views), keys, inverse=inverse, step=step, root=root, **self._numbers
+        )
         owners = self._places, gradients
         for size, table in list(self._tables(gradients)):
-            cpu.adam(table, owners, size, coefficients, decaying=decaying)
+            cpu.adam(table, owners, size, coefficients, decaying=self._decaying)
         all_products[keys] = products
+
+    def _launch(self, table: Any, condition: Condition) -> None:
+        from halfbyte.cuda import amp as cuda
+
+        products = self._state["beta_products"]
+        cuda.adam(
+            table, products, self.betas, self.lr, condition,
+            decaying=self._decaying, **self._numbers,
+        )  # fmt: skip
+
+    @property
+    def _decaying(self) -> bool:
+        """Whether weight decay is added to the gradient."""
+        return self.weight_decay != 0 and not self._DECOUPLED
+
+    @property
+    def _numbers(self) -> dict[str, float]:
+        """The coefficients that all parameters share."""
+        beta1, beta2 = self.betas
+        return {
+            "keep": 1 - self.lr * self.weight_decay if self._DECOUPLED else 1.0,
+            "decay": self.weight_decay,
+            "beta1": beta1, "rest1": 1 - beta1,
+            "beta2": beta2, "rest2": 1 - beta2,
+            "eps": self.eps,
+        }  # fmt: skip
 
     def _check_state(self, function: str, state: dict[str, Any]) -> None:
         products = state["beta_products"]

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from halfbyte.amp.gradients import MASTER_WEIGHTS, collected, inverse_of, multiply
+from halfbyte.amp.collected import collected
+from halfbyte.amp.gradients import MASTER_WEIGHTS, unscale_by
 from halfbyte.arrays import F16, kind_of
+
+if TYPE_CHECKING:
+    from halfbyte.amp.scale import Scale
 
 
 def check_step(function: str, optimizer: Any) -> None:
@@ -16,16 +20,15 @@ def check_step(function: str, optimizer: Any) -> None:
         raise TypeError(msg)
 
 
-def unscale(function: str, optimizer: Any, scale: float) -> bool:
+def unscale(function: str, optimizer: Any, scale: Scale) -> Any:
     """Divide an optimizer's gradients by the scale in place. Returns whether all are finite."""
-    inverse = inverse_of(function, "scale", scale)
     gradients = collected(function, "grads", _gradients(function, optimizer))
     for i, g in enumerate(gradients.batch.arrays):
         if g.dtype == F16:  # what its users meet first
             msg = f"{function}: {gradients.label(i)} is float16; need float32: {MASTER_WEIGHTS}"
             raise TypeError(msg)
     gradients.check_written(function)
-    return multiply(gradients.batch, gradients.batch, inverse)
+    return unscale_by(function, gradients, gradients.batch, scale)
 
 
 def _gradients(function: str, optimizer: Any) -> Any:

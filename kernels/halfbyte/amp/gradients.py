@@ -4,56 +4,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from halfbyte.amp.collected import Gradients, collected
 from halfbyte.amp.numbers import checked_number, checked_scale
-from halfbyte.arrays import F16, F32, as_numpy, is_numpy, kind_of, require_dtype
+from halfbyte.arrays import F32, kind_of, require_dtype
 from halfbyte.batch import Batch, check_disjoint
 from halfbyte.tensors import library
+
+if TYPE_CHECKING:
+    from halfbyte.amp.scale import Scale
 
 MASTER_WEIGHTS = (
     "the smallest gradients would be lost in float16: keep float32 master weights, and let the"
     " float32 copies of the gradients be their gradients"
 )
-
-
-class Gradients(NamedTuple):
-    """The arrays of a list, tuple or dict, without the entries that are None."""
-
-    name: str
-    keys: list[Any]
-    batch: Batch
-    library: Any
-
-    def label(self, i: int) -> str:
-        """Name an array as the caller would."""
-        return f"{self.name}[{self.keys[i]!r}]"
-
-    def of(self, dtype: np.dtype[Any]) -> Gradients:
-        """Those of one dtype."""
-        some = [i for i, x in enumerate(self.batch.arrays) if x.dtype == dtype]
-        batch = Batch([self.batch.arrays[i] for i in some])
-        return self._replace(keys=[self.keys[i] for i in some], batch=batch)
-
-    def check_library(self, function: str, library: Any) -> None:
-        """Raise TypeError unless these are arrays of a library."""
-        if len(self.batch) and self.library is not library:
-            its, need = (x.__name__.rpartition(".")[2] for x in (self.library, library))
-            msg = f"{function}: {self.label(0)} is an array of {its}; need one of {need}"
-            raise TypeError(msg)
-
-    def check_written(self, function: str, read: Gradients | None = None) -> None:
-        """Raise ValueError unless these can be written, each without changing another or `read`."""
-        for i, x in enumerate(self.batch.arrays):
-            if not x.flags.writeable:
-                msg = f"{function}: {self.label(i)} is read-only; need a writeable array"
-                raise ValueError(msg)
-        if read is None:
-            check_disjoint(function, self.batch, self.label)
-        else:
-            check_disjoint(function, self.batch, self.label, read.batch, read.label)
 
 
 def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
@@ -62,7 +29,8 @@ def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
     Parameters
     ----------
     grads : list, tuple or dict of float32 or float16 arrays, or one array
-        Any shapes and strides. Entries that are None are skipped.
+        Any shapes and strides, all in the CPU's memory or all on the current GPU. Entries that are
+        None are skipped.
     scale : float
         What the loss was multiplied by: positive, finite, rounded once to float32. Gradients are
         multiplied by ``float32(1 / scale)``.
@@ -74,7 +42,8 @@ def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
     Returns
     -------
     bool array, shape ()
-        Whether any result is infinite or NaN. Results are written even then.
+        Whether any result is infinite or NaN, where the gradients are: on a GPU nothing waits for
+        it. Results are written even then.
 
     Raises
     ------
@@ -88,8 +57,13 @@ def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
     gradients = collected(name, "grads", grads)
     inverse = inverse_of(name, "scale", scale)
     targets = _in_place(name, gradients) if out is None else _results(name, gradients, grads, out)
-    found = not multiply(gradients.batch, targets, inverse)
-    return library.of(gradients.library, np.array(found))
+    if gradients.on_device:
+        from halfbyte.cuda import amp as cuda
+
+        found = cuda.unscale(gradients.batch, targets, inverse)
+    else:
+        found = np.array(not multiply(gradients.batch, targets, inverse))
+    return library.of(gradients.library, found)
 
 
 def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
@@ -98,7 +72,8 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
     Parameters
     ----------
     grads : list, tuple or dict of float32 or float16 arrays, or one array
-        Any shapes and strides. Entries that are None are skipped.
+        Any shapes and strides, all in the CPU's memory or all on the current GPU. Entries that are
+        None are skipped.
     max_norm : float
         At least 0; infinity changes nothing.
     scale : float
@@ -108,8 +83,8 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
     Returns
     -------
     float64 array, shape ()
-        The Euclidean norm of ``grads / scale`` before clipping, computed in float64. Where it is
-        infinite or NaN, nothing is changed.
+        The Euclidean norm of ``grads / scale`` before clipping, computed in float64, where the
+        gradients are. Where it is infinite or NaN, nothing is changed.
 
     Raises
     ------
@@ -131,6 +106,10 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
         raise ValueError(msg)
     scale = checked_scale(name, "scale", scale)
     gradients.check_written(name)
+    if gradients.on_device:
+        from halfbyte.cuda import amp as cuda
+
+        return library.of(gradients.library, cuda.clip(gradients.batch, largest, scale))
     norm = _norm(gradients.batch) / scale
     factor = np.float32(min(1.0, largest / (norm + 1e-6))) if math.isfinite(norm) else 1.0
     if factor != 1:
@@ -139,38 +118,6 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
 
 
 # ---- Arguments ---------------------------------------------------------------------------------
-def collected(function: str, name: str, arrays: Any) -> Gradients:
-    """Look at float16 and float32 arrays of one library as NumPy arrays."""
-    if isinstance(arrays, dict):
-        items = list(arrays.items())
-    elif isinstance(arrays, (list, tuple)):
-        items = list(enumerate(arrays))
-    elif hasattr(arrays, "__dlpack__"):
-        items = [(0, arrays)]
-    else:
-        msg = f"{function}: {name} is a {kind_of(arrays)}; need a list, tuple or dict of arrays"
-        raise TypeError(msg)
-    keys = [key for key, x in items if x is not None]
-    found = [x for _, x in items if x is not None]
-    home: Any = np
-    if not all(map(is_numpy, found)):
-        seen = [
-            as_numpy(function, f"{name}[{key!r}]", x) for key, x in zip(keys, found, strict=True)
-        ]
-        home = seen[0][1]
-        for key, x, (_, its_home) in zip(keys, found, seen, strict=True):
-            if its_home is not home:
-                first = f"{name}[{keys[0]!r}] is a {kind_of(found[0])}"
-                msg = f"{function}: {first} and {name}[{key!r}] is a {kind_of(x)}; "
-                raise TypeError(msg + "need arrays of one library")
-        found = [x for x, _ in seen]
-    gradients = Gradients(name, keys, Batch(found), home)
-    for i, x in enumerate(found):
-        if x.dtype != F32 and x.dtype != F16:
-            require_dtype(function, gradients.label(i), x, (F32, F16))
-    return gradients
-
-
 def inverse_of(function: str, name: str, scale: Any) -> np.float32:
     """Return float32(1 / float32(scale)): what undoes the scaling."""
     single = checked_scale(function, name, scale)
@@ -187,6 +134,15 @@ def multiply(sources: Batch, targets: Batch, factor: np.float32) -> bool:
     from halfbyte.cpu import amp as cpu
 
     return cpu.multiply(sources, targets, factor)
+
+
+def unscale_by(function: str, gradients: Gradients, targets: Batch, scale: Scale) -> Any:
+    """Write gradients over the scale. Returns whether all are finite: a bool, or a GPU's flag."""
+    if gradients.on_device:
+        from halfbyte.cuda import amp_scale
+
+        return amp_scale.unscale(gradients.batch, targets, scale.on_device(function))
+    return multiply(gradients.batch, targets, inverse_of(function, "scale", scale.value))
 
 
 def _norm(batch: Batch) -> float:
@@ -212,7 +168,7 @@ def _results(function: str, gradients: Gradients, grads: Any, out: Any) -> Batch
             msg = f"{function}: out[{key!r}] is None; need a float32 array"
             raise TypeError(msg)
     results = collected(function, "out", chosen)
-    results.check_library(function, gradients.library)
+    results.check_library(function, gradients.library, device=gradients.on_device)
     for i, (x, g) in enumerate(zip(results.batch.arrays, gradients.batch.arrays, strict=True)):
         if x.dtype != F32:
             require_dtype(function, results.label(i), x, (F32,))

@@ -17,9 +17,12 @@ from halfbyte.amp.numbers import (
     rounded,
 )
 from halfbyte.amp.optimizer import Optimizer
+from halfbyte.amp.scale import Rule, Scale
 from halfbyte.amp.states import check_keys
-from halfbyte.arrays import kind_of
+from halfbyte.arrays import kind_of, on_device
+from halfbyte.devices import on_host
 from halfbyte.quantized import check_flag
+from halfbyte.tensors import library
 
 _LEAST = 2.0**-126  # a smaller scale's reciprocal may be infinite
 _LARGEST = float(np.finfo(np.float32).max)
@@ -30,7 +33,7 @@ class _Stage(NamedTuple):
     """What happened to an optimizer's gradients since the last update."""
 
     optimizer: Any  # held, so that its id stays its own
-    finite: bool
+    finite: Any  # a bool, or a flag on a GPU
     stepped: bool
 
 
@@ -42,6 +45,10 @@ class GradScaler:
     growth does not stop where `growth_interval` is set below the count of good steps, the scale
     stays within `min_scale` and `max_scale`, arguments are checked, and `step` tells whether it
     stepped.
+
+    Once it meets gradients or losses on a GPU, the scale is there too, and only asking for it waits
+    for the GPU: `get_scale`, `state_dict`, `at_min_scale`, pickling, and the `step` of an optimizer
+    that is not halfbyte's.
 
     Parameters
     ----------
@@ -96,12 +103,11 @@ class GradScaler:
         if self._min_scale > self._max_scale:
             msg = f"{name}: min_scale is {min_scale} and max_scale is {max_scale}; "
             raise ValueError(msg + "need min_scale <= max_scale")
-        self._scale = self._within(name, "init_scale", init_scale)
+        self._scale = Scale(self._within(name, "init_scale", init_scale))
         self._growth_factor = _checked_growth(name, "growth_factor", growth_factor)
         self._backoff_factor = _checked_backoff(name, "backoff_factor", backoff_factor)
         self._growth_interval = checked_integer(name, "growth_interval", growth_interval, 1)
         self._enabled = check_flag(name, "enabled", enabled)
-        self._tracker = 0  # good steps in a row
         self._stages: dict[int, _Stage] = {}
 
     # ---- A training step -----------------------------------------------------------------------
@@ -117,7 +123,8 @@ class GradScaler:
         -------
         The same kind, and the same dtype
             float16 is multiplied in float32 and rounded once. A Python number gives a float; an
-            array of another library is multiplied by that library.
+            array of another library than NumPy and CuPy is multiplied by that library, and waits
+            for the scale if that is on a GPU.
 
         Raises
         ------
@@ -151,7 +158,7 @@ class GradScaler:
         finite = self._unscaled(name, optimizer)
         self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
 
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> bool:
+    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """Step an optimizer unless one of its gradients is infinite or NaN.
 
         Gradients are unscaled first unless `unscale_` has. An optimizer of halfbyte does that while
@@ -166,7 +173,8 @@ class GradScaler:
         Returns
         -------
         bool
-            Whether it stepped.
+            Whether it stepped; a bool array of shape () on the GPU, and no waiting for it, where an
+            optimizer of halfbyte has its parameters there.
 
         Raises
         ------
@@ -190,17 +198,20 @@ class GradScaler:
             msg = f"{name}: the optimizer was stepped since the last update; call update() first"
             raise RuntimeError(msg)
         fused = isinstance(optimizer, Optimizer) and optimizer._steps_by_itself
-        finite: bool
         if stage is None and fused:
             finite = optimizer._scaled_step(name, self._scale)
         else:
             finite = self._unscaled(name, optimizer) if stage is None else stage.finite
             # If it raises, the gradients are unscaled.
             self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
-            if finite:
-                optimizer.step(*args, **kwargs)
+            if fused and on_device(finite):
+                optimizer._step_if(name, finite)
+            else:
+                finite = bool(on_host(finite))
+                if finite:
+                    optimizer.step(*args, **kwargs)
         self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=True)
-        return finite
+        return library.of(optimizer._library, finite) if on_device(finite) else finite
 
     def update(self, new_scale: Any = None) -> None:
         """Adapt the scale to what was found since the last update, or set it.
@@ -221,31 +232,27 @@ class GradScaler:
             return
         name = "GradScaler.update"
         if new_scale is not None:
-            self._scale = self._within(name, "new_scale", new_scale)
+            self._scale.set(name, self._within(name, "new_scale", new_scale))
         elif not self._stages:
             msg = f"{name}: no gradients were checked since the last update; call step() first"
             raise RuntimeError(msg)
-        elif all(stage.finite for stage in self._stages.values()):
-            self._tracker += 1
-            if self._tracker >= self._growth_interval:
-                self._tracker = 0
-                grown = rounded(self._scale * self._growth_factor)
-                if grown <= self._max_scale:
-                    self._scale = grown
         else:
-            self._tracker = 0
-            self._scale = max(rounded(self._scale * self._backoff_factor), self._min_scale)
+            # What was found on a GPU is with the scale there.
+            bad = not all(on_device(x.finite) or x.finite for x in self._stages.values())
+            factors = self._growth_factor, self._backoff_factor, self._growth_interval
+            rule = Rule(*factors, self._min_scale, self._max_scale)
+            self._scale.update(name, rule, bad=bad)
         self._stages.clear()
 
     # ---- Settings ------------------------------------------------------------------------------
     def get_scale(self) -> float:
         """Return the scale; 1 if the scaler is not enabled."""
-        return self._scale if self._enabled else 1.0
+        return self._scale.value if self._enabled else 1.0
 
     @property
     def at_min_scale(self) -> bool:
         """Whether the scale cannot go down any more: training may have diverged."""
-        return self._enabled and self._scale == self._min_scale
+        return self._enabled and self._scale.value == self._min_scale
 
     def get_growth_factor(self) -> float:
         """Return what the scale is multiplied by to raise it."""
@@ -288,8 +295,9 @@ class GradScaler:
         """
         if not self._enabled:
             return {}
-        values = (self._scale, self._growth_factor, self._backoff_factor, self._growth_interval)
-        return dict(zip(_KEYS, (*values, self._tracker), strict=True))
+        scale, tracker = self._scale.read()
+        values = (scale, self._growth_factor, self._backoff_factor, self._growth_interval, tracker)
+        return dict(zip(_KEYS, values, strict=True))
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Go on from a state of this class or of torch's GradScaler.
@@ -314,8 +322,9 @@ class GradScaler:
         growth = _checked_growth(name, "growth_factor", state_dict["growth_factor"])
         backoff = _checked_backoff(name, "backoff_factor", state_dict["backoff_factor"])
         interval = checked_integer(name, "growth_interval", state_dict["growth_interval"], 1)
-        self._tracker = checked_integer(name, "_growth_tracker", state_dict["_growth_tracker"], 0)
-        self._scale = min(max(rounded(scale), self._min_scale), self._max_scale)
+        tracker = checked_integer(name, "_growth_tracker", state_dict["_growth_tracker"], 0)
+        clamped = min(max(rounded(scale), self._min_scale), self._max_scale)
+        self._scale.load(name, clamped, tracker)
         self._growth_factor, self._backoff_factor = growth, backoff
         self._growth_interval = interval
 
@@ -323,12 +332,12 @@ class GradScaler:
         if self._stages:
             msg = "GradScaler: it cannot be pickled or copied between unscale_ or step and update; "
             raise RuntimeError(msg + "call update() first")
-        return {**vars(self), "_stages": {}}
+        return {**vars(self), "_stages": {}, "_scale": Scale(*self._scale.read())}
 
     def __repr__(self) -> str:
         return f"GradScaler(scale={self.get_scale()!r}, enabled={self._enabled})"
 
-    def _unscaled(self, function: str, optimizer: Any) -> bool:
+    def _unscaled(self, function: str, optimizer: Any) -> Any:
         """Unscale an optimizer's gradients. Returns whether all are finite."""
         if isinstance(optimizer, Optimizer):
             return optimizer._unscale(function, self._scale)

@@ -10,11 +10,14 @@ import numpy as np
 from halfbyte.amp.hyperparameters import Hyperparameter
 from halfbyte.amp.numbers import checked_not_negative
 from halfbyte.amp.optimizer import Optimizer
-from halfbyte.arrays import F32
+from halfbyte.arrays import F32, header, on_device
+from halfbyte.batch import Batch
+from halfbyte.devices import zeros_like
 from halfbyte.quantized import check_flag
 
 if TYPE_CHECKING:
-    from halfbyte.amp.gradients import Gradients
+    from halfbyte.amp.collected import Gradients
+    from halfbyte.cuda.amp import Condition
 
 
 class SGD(Optimizer):
@@ -26,9 +29,9 @@ class SGD(Optimizer):
     Parameters
     ----------
     params : list or tuple of float16 or float32 arrays
-        Updated in place, any shapes and strides. A float16 parameter has a float32 master, which
-        the steps are made on, and becomes its rounding: whoever gives it other values later gives
-        them to its master as well.
+        Updated in place, any shapes and strides, all in the CPU's memory or all on the current GPU.
+        A float16 parameter has a float32 master, which the steps are made on, and becomes its
+        rounding: whoever gives it other values later gives them to its master as well.
     lr : float
         Learning rate, finite and at least 0, as are momentum and weight_decay.
     momentum : float
@@ -77,7 +80,8 @@ class SGD(Optimizer):
 
     def _fresh(self, told: dict[str, Any]) -> dict[str, Any]:
         # -0: the first sum is the gradient, whatever its sign.
-        buffers = [np.full_like(p, -0.0, F32) if told["momentum"] else None for p in self._views]
+        count = len(self._views)
+        buffers = _minus_zeros(self._views) if told["momentum"] else [None] * count
         return {**super()._fresh(told), "momentum_buffer": buffers}
 
     def _settle(self) -> None:
@@ -99,3 +103,23 @@ class SGD(Optimizer):
                 table, owners, size, coefficients,
                 decaying=self.weight_decay != 0, nesterov=self.nesterov,
             )  # fmt: skip
+
+    def _launch(self, table: Any, condition: Condition) -> None:
+        from halfbyte.cuda import amp as cuda
+
+        cuda.sgd(
+            table, condition, decaying=self.weight_decay != 0, nesterov=self.nesterov,
+            decay=self.weight_decay, momentum=self.momentum, rate=self.lr,
+        )  # fmt: skip
+
+
+def _minus_zeros(arrays: list[Any]) -> list[Any]:
+    """Return new float32 arrays of -0 that are laid out as these."""
+    if not on_device(arrays[0]):
+        return [np.full_like(x, -0.0, F32) for x in arrays]
+    from halfbyte.cuda import amp as cuda
+
+    zeros = [zeros_like(x, F32) for x in arrays]
+    places = Batch(list(map(header, zeros)))
+    cuda.multiply(places, places, cuda.Factor(-1.0))
+    return zeros

@@ -46,6 +46,13 @@ def array(function: str, name: str, x: Any) -> Any:
     return view
 
 
+def is_own(x: Any) -> bool:
+    """Whether an object is an array of CuPy."""
+    import cupy
+
+    return isinstance(x, cupy.ndarray)
+
+
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a new array in C order, its elements arbitrary."""
     import cupy
@@ -58,6 +65,20 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     x = empty(shape, dtype)
     x.data.memset_async(0, x.nbytes)  # on the current stream; nothing where there are no bytes
     return x
+
+
+def flag(value: bool) -> Any:
+    """Return a new bool array of shape (), at the start of a word of its own."""
+    word = empty((4,), np.dtype(np.bool_))
+    word.data.memset_async(int(value), 4)
+    return word[:1].reshape(())
+
+
+def zeros_like(x: Any, dtype: Any) -> Any:
+    """Return a new array of x's shape in x's order of memory, its bytes zero."""
+    new = empty_like(x, dtype)
+    new.data.memset_async(0, new.nbytes)
+    return new
 
 
 def empty_like(x: Any, dtype: Any) -> Any:
