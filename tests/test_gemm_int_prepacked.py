@@ -9,7 +9,7 @@ from hypothesis import given
 
 import halfbyte
 from assertions import assert_same_bits
-from backends import integer_backends, threads
+from backends import integer_backends, threads, without
 from halfbyte import Int4Array
 from halfbyte_reference import gemm_int as exact
 from halfbyte_reference.inputs import strided
@@ -28,6 +28,7 @@ def test_packed_product_is_exact(case, layout, count, integer_backend):
     assert_same_bits(out, case.want, integer_backend)
 
 
+@without("ptx", reason="test_gemm_int_tiles has deep products, and the machine is slow")
 @given(case=integer_cases(small_sizes, deep_k, small_sizes))
 def test_deep_packed_product_is_exact(case, integer_backend):
     got = integer_backend.gemm_int(case.a, integer_backend.prepack(case.b), **case.named)
@@ -46,11 +47,13 @@ def test_packed_matrix_serves_a_batch(case, integer_backend):
 
 @given(case=integer_cases(small_sizes, sizes, sizes))
 def test_packed_matrix_survives_pickling(case, integer_backend):
-    packed = pickle.loads(pickle.dumps(integer_backend.prepack(case.b)))
+    with integer_backend.forced():
+        packed = pickle.loads(pickle.dumps(integer_backend.prepack(case.b)))
     got = integer_backend.gemm_int(case.a, packed, **case.named)
     assert_same_bits(got, case.want, integer_backend)
 
 
+@without("ptx", "cuda", reason="instruction sets are the CPU's")
 @every_format
 @pytest.mark.parametrize("packer", integer_backends(), ids=lambda packer: f"packed-by-{packer}")
 @pytest.mark.parametrize("spread", SPREADS)

@@ -94,7 +94,8 @@ def kind_of(x: object) -> str:
 
 def on_device(x: object) -> bool:
     """Whether an array that passed `as_array` is on a GPU; a number is not."""
-    return _is_foreign(x)  # those in the CPU's memory are NumPy's by then
+    # Those in the CPU's memory are NumPy's by then.
+    return type(x) is not np.ndarray and _is_foreign(x)
 
 
 def is_on_gpu(function: str, name: str, x: Any) -> bool:

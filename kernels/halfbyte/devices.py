@@ -43,7 +43,7 @@ def check_packed(function: str, name: str, x: Any, packed_name: str, packed: Any
 
 def empty(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a new array in C order on the device that `like` is on."""
-    if not on_device(like):
+    if type(like) is np.ndarray or not on_device(like):  # no call in most
         return np.empty(shape, dtype)
     from halfbyte.cuda import runtime
 

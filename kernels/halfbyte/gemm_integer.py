@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, check_out, is_numpy, require_dtype
+from halfbyte.arrays import Array, check_out, is_numpy, on_device, require_dtype
+from halfbyte.devices import check_packed, empty
 from halfbyte.products import ANY_DEPTH, check_depth, product_shape, products
 from halfbyte.quantized import I8, I32, U8, Codes, check_zero_point, code_range
 from halfbyte.tensors import Int4Array, PackedMatrix, library, nibbles
-from halfbyte.tensors.arguments import views_of
+from halfbyte.tensors.arguments import device_views_of
 
 INTEGER_KINDS = {"int8": (8, True), "uint8": (8, False), "int4": (4, True), "uint4": (4, False)}
 """Bits and sign of what a PackedMatrix for this operation was made of."""
@@ -29,11 +30,13 @@ def gemm_int(
     Parameters
     ----------
     a : int8 or uint8 array, or Int4Array, shape (..., m, k)
-        Any strides. Leading dimensions broadcast against those of `b`. The int4 and uint4 arrays of
-        ml_dtypes are taken as well, here and as `b`.
+        Any strides, in the CPU's memory or on the current GPU; so are all arrays. Leading
+        dimensions broadcast against those of `b`. The int4 and uint4 arrays of ml_dtypes are taken
+        as well, here and as `b`.
     b : int8 or uint8 array, or Int4Array, shape (..., k, n); or PackedMatrix of shape (k, n)
     a_zero_point : int or integer array, shape () or (m,), optional
-        Subtracted from all of `a`, or from each row; a code that the dtype of `a` can hold.
+        Subtracted from all of `a`, or from each row; a code that the dtype of `a` can hold, which
+        on a GPU is not checked.
     b_zero_point : int or integer array, shape () or (n,), optional
         Subtracted from all of `b`, or from each column.
     out : int32 array, shape (..., m, n), optional
@@ -70,7 +73,8 @@ def gemm_int(
         signed = a.dtype is I8
         right: Any = None
         if type(b) is PackedMatrix:
-            right = b if b.kind in INTEGER_KINDS else None
+            # What the CPU packed is a tuple, what a GPU did an array.
+            right = b if b.kind in INTEGER_KINDS and isinstance(b._contents, tuple) else None
         elif type(b) is _ndarray and (b.dtype is I8 or b.dtype is U8):
             right = Codes(b, 8, b.dtype is I8)
         if right is not None and (signed or a.dtype is U8):
@@ -90,7 +94,7 @@ def _gemm_int(a: Any, b: Any, a_zero_point: Any, b_zero_point: Any, out: Any) ->
     arrays = {"a": a.packed if isinstance(a, Int4Array) else a}
     if not packed:
         arrays["b"] = b.packed if isinstance(b, Int4Array) else b
-    seen, home = views_of(
+    seen, home = device_views_of(
         name, **arrays, a_zero_point=a_zero_point, b_zero_point=b_zero_point, out=out
     )
     a_codes, a_shape = codes_of(name, "a", a, seen["a"])
@@ -98,6 +102,7 @@ def _gemm_int(a: Any, b: Any, a_zero_point: Any, b_zero_point: Any, out: Any) ->
         if b.kind not in INTEGER_KINDS:
             msg = f"{name}: b was packed for {b.kind}; need prepack of an integer matrix"
             raise TypeError(msg)
+        check_packed(name, "a", seen["a"], "b", b)
         b_format, b_shape = INTEGER_KINDS[b.kind], b.shape
     else:
         b_codes, b_shape = codes_of(name, "b", b, seen["b"])
@@ -109,23 +114,30 @@ def _gemm_int(a: Any, b: Any, a_zero_point: Any, b_zero_point: Any, out: Any) ->
     check_depth(name, "k", a_shape[-1], formats)
     result = seen["out"]
     if result is None:
-        result = np.empty(shape, I32)
+        result = empty(seen["a"], shape, I32)
     else:
         require_dtype(name, "out", result, (I32,))
-        inputs = [(key, x) for key, x in seen.items() if key != "out" and is_numpy(x)]
-        check_out(name, result, shape, inputs)
+        inputs = [(key, x) for key, x in seen.items() if is_numpy(x) or on_device(x)]
+        check_out(name, result, shape, [(key, x) for key, x in inputs if key != "out"])
     if result.size:
-        _multiply(a_codes, b if packed else b_codes, result, rows, columns)
+        _multiply(a_codes, b if packed else b_codes, a_shape[-1], result, rows, columns)
     return library.of(home, result) if out is None else out
 
 
 def _multiply(
-    a: Codes, b: Any, out: Array, a_zero_point: Array | None, b_zero_point: Array | None
+    a: Codes, b: Any, k: int, out: Array, a_zero_point: Array | None, b_zero_point: Array | None
 ) -> None:
+    packed = type(b) is PackedMatrix
+    if on_device(out):
+        from halfbyte.cuda import gemm_int as cuda
+
+        if packed:
+            b = Codes(b._contents, *INTEGER_KINDS[b.kind])
+        cuda.multiply(a, b, k, out, a_zero_point, b_zero_point, packed=packed)
+        return
     if out.ndim == 2:
         _cpu().multiply(a, b, out, a_zero_point, b_zero_point)
         return
-    packed = type(b) is PackedMatrix
     m = out.shape[-2]
     for part_a, part_b, part_out, _ in products(a.array, None if packed else b.array, out):
         rows = a_zero_point
@@ -160,12 +172,13 @@ def _checked_zero_point(
     zero_point = seen[argument]
     if zero_point is None:
         return None
-    shape = zero_point.shape if isinstance(zero_point, np.ndarray) else ()
+    shape = getattr(zero_point, "shape", ())
     if shape not in ((), (size,)):
         msg = f"{name}: {argument} has shape {shape}; need () or {(size,)}"
         raise ValueError(msg)
     limits = code_range(*form, narrow=False)
-    return np.asarray(check_zero_point(name, argument, zero_point, shape, *limits), order="C")
+    checked = check_zero_point(name, argument, zero_point, shape, *limits)
+    return checked if on_device(checked) else np.asarray(checked, order="C")
 
 
 _ndarray = np.ndarray

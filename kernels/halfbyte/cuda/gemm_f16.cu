@@ -15,12 +15,12 @@
 // registers). A_LOAD, B_LOAD: how an operand lies in memory, see tiles.cuh. With more than one split
 // a block leaves its sums for gemm_f16_sum, which adds them up in order: the same bits in every run.
 
+#include "tile_order.cuh"
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BLOCK_N / WARP_N, WARPS = BLOCK_M / WARP_M * WARPS_N, THREADS = 32 * WARPS;
 constexpr int PLACES = ASYNC ? STAGES : 2;
 constexpr int ROWS_I = WARP_M / 16, COLUMNS_J = WARP_N / 16, STEPS = BLOCK_K / 16;
-constexpr int GROUP = 8;
 
 using LoaderA = Loader<BLOCK_M, BLOCK_K, THREADS, A_LOAD>;
 using LoaderB = Loader<BLOCK_N, BLOCK_K, THREADS, B_LOAD>;
@@ -34,23 +34,6 @@ template <bool VALUE>
 struct Constant {
     static constexpr bool value = VALUE;
 };
-
-struct Tile {
-    int64 row, column;
-    int split;
-};
-
-// Blocks that run together work on GROUP rows of tiles, so that they share what they read.
-__device__ __forceinline__ Tile tile_of_block(const Product& x) {
-    Tile tile;
-    tile.split = blockIdx.x % x.splits;
-    const int number = blockIdx.x / x.splits;
-    const int group = number / (GROUP * x.tiles_n), rest = number % (GROUP * x.tiles_n);
-    const int height = min(GROUP, x.tiles_m - group * GROUP);
-    tile.row = static_cast<int64>(group * GROUP + rest % height) * BLOCK_M;
-    tile.column = static_cast<int64>(rest / height) * BLOCK_N;
-    return tile;
-}
 
 struct Accumulators {
     float c[ROWS_I][2 * COLUMNS_J][4];
@@ -114,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS > 128 ? 1 : 2)
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warp = threadIdx.x / 32;
     const int warp_row = warp / WARPS_N * WARP_M, warp_column = warp % WARPS_N * WARP_N;
-    const Tile tile = tile_of_block(x);
+    const Tile tile = tile_of_block(x, BLOCK_M, BLOCK_N);
     const Member member(x, x.first + blockIdx.y);
 
     const int64 k0 = tile.split * x.split_k;

@@ -25,12 +25,13 @@ struct Product {
     int32 vectors_a;  // of few rows: lie along k, at multiples of 16 bytes
 };
 
-// One product of a batch.
+// One product of a batch, of halves or of integers.
+template <typename P>
 struct Member {
-    const Product& x;
+    const P& x;
     int64 number, index[BATCH];
 
-    __device__ __forceinline__ Member(const Product& x, int64 number) : x(x), number(number) {
+    __device__ __forceinline__ Member(const P& x, int64 number) : x(x), number(number) {
         const int64 outer = number / x.batch[1];
         index[0] = outer / x.batch[0], index[1] = outer % x.batch[0];
         index[2] = number % x.batch[1];
@@ -43,8 +44,9 @@ struct Member {
         return p;
     }
 
-    __device__ __forceinline__ float* sums(int split) const {
-        return reinterpret_cast<float*>(x.sums) + (split * x.products + number) * x.m * x.pitch;
+    template <typename T = float>
+    __device__ __forceinline__ T* sums(int split) const {
+        return reinterpret_cast<T*>(x.sums) + (split * x.products + number) * x.m * x.pitch;
     }
 };
 

@@ -8,7 +8,7 @@
 //
 // Chunks of a line change places by its number, so that eight lines' chunks of one number, which an
 // ldmatrix phase reads, lie in different banks: chunk ^= line % 8 for lines of 128 bytes and more,
-// (line / 2) % 4 for 64. Published: without this an A100 fell from 191 to 65 TFLOP/s.
+// (line / 2) % 4 for 64, (line / 4) % 2 for 32. Published: without this an A100 fell from 191 to 65 TFLOP/s.
 #pragma once
 
 #include "mma.cuh"
@@ -21,8 +21,10 @@ constexpr int ALONG = 0, ACROSS = 1, ELEMENTS = 2;
 template <int LINE_BYTES>
 __device__ __forceinline__ int place(int line, int chunk) {
     constexpr int CHUNKS = LINE_BYTES / 16;
-    static_assert(CHUNKS >= 4);
-    const int swizzled = CHUNKS >= 8 ? chunk ^ line % 8 : chunk ^ line / 2 % 4;
+    static_assert(CHUNKS >= 2);
+    const int swizzled = CHUNKS >= 8   ? chunk ^ line % 8
+                         : CHUNKS == 4 ? chunk ^ line / 2 % 4
+                                       : chunk ^ line / 4 % 2;
     return line * LINE_BYTES + swizzled * 16;
 }
 

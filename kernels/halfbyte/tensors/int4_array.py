@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import Array, describe_dtype, require_dtype
-from halfbyte.quantized import I8, U8, check_codes, check_flag, check_shape, code_range
+from halfbyte.arrays import Array, describe_dtype, on_device, require_dtype
+from halfbyte.devices import on_host
+from halfbyte.quantized import (
+    I8,
+    U8,
+    check_codes,
+    check_flag,
+    check_shape,
+    code_dtype,
+    code_range,
+    values_shape,
+)
 from halfbyte.tensors import library, nibbles
 from halfbyte.tensors.frozen import Frozen
 
@@ -26,7 +37,7 @@ class Int4Array(Frozen):
     Parameters
     ----------
     packed : uint8 array, shape (..., ceil(k / 2))
-        Any strides.
+        Any strides, in the CPU's memory or on the current GPU.
     shape : tuple of int
         (..., k).
     signed : bool
@@ -59,7 +70,7 @@ class Int4Array(Frozen):
 
     def __init__(self, packed: Any, shape: tuple[int, ...], signed: bool = True) -> None:
         name = "Int4Array"
-        (seen,), home = library.views(name, packed=packed)
+        (seen,), home = library.device_views(name, packed=packed)
         require_dtype(name, "packed", seen, (U8,))
         shape = check_shape(name, shape)
         signed = check_flag(name, "signed", signed)
@@ -89,7 +100,7 @@ class Int4Array(Frozen):
             A value out of range, or no dimension.
         """
         name = "Int4Array.pack"
-        (seen,), home = library.views(name, values=values)
+        (seen,), home = library.device_views(name, values=values)
         signed = check_flag(name, "signed", signed)
         small = nibbles.is_int4(seen.dtype)
         if not small and seen.dtype not in (I8, U8):
@@ -103,7 +114,7 @@ class Int4Array(Frozen):
             raise ValueError(msg)
         if not small:
             check_codes(name, "values", seen, *code_range(4, signed, narrow=False))
-        return cls._trusted(library.of(home, nibbles.pack(seen)), seen.shape, signed)
+        return cls._trusted(library.of(home, _packed(seen)), seen.shape, signed)
 
     @classmethod
     def _trusted(cls, packed: Any, shape: tuple[int, ...], signed: bool) -> Int4Array:
@@ -116,8 +127,13 @@ class Int4Array(Frozen):
         """Return the integers as an int8 array, uint8 if unsigned."""
         return library.of(library.library_of(self.packed), self._codes())
 
-    def _codes(self) -> Array:
-        return nibbles.unpack(library.view(self.packed), self.shape, self.signed)
+    def _codes(self) -> Any:
+        seen = library.device_view(self.packed)
+        if on_device(seen):
+            from halfbyte.cuda import int4
+
+            return int4.unpack(seen, self.shape, code_dtype(self.signed))
+        return nibbles.unpack(seen, self.shape, self.signed)
 
     @property
     def ndim(self) -> int:
@@ -127,9 +143,12 @@ class Int4Array(Frozen):
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return library.view(self.packed).nbytes
+        return math.prod(values_shape(self.shape, 4))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if on_device(library.device_view(self.packed)):
+            msg = "Int4Array: packed is on a GPU; need an explicit copy of x.unpack()"
+            raise TypeError(msg)
         return library.answer("Int4Array", self._codes, dtype, copy)
 
     def __eq__(self, other: object) -> bool:
@@ -137,11 +156,30 @@ class Int4Array(Frozen):
             return NotImplemented
         if self.signed != other.signed or self.shape != other.shape:
             return False
-        return np.array_equal(library.view(self.packed), library.view(other.packed))
+        return np.array_equal(*(on_host(library.device_view(x.packed)) for x in (self, other)))
 
     def __repr__(self) -> str:
         sign = "signed" if self.signed else "unsigned"
         return f"Int4Array({sign}, shape={self.shape}, {self.nbytes} bytes)"
 
     def __reduce__(self) -> tuple[Callable[..., Int4Array], tuple[Any, ...]]:
+        if on_device(self.packed) and library.device_view(self.packed) is self.packed:
+            # CuPy pickles an array in its own order only, and copies it by a kernel.
+            return _uploaded, (on_host(self.packed), self.shape, self.signed)
         return Int4Array, (self.packed, self.shape, self.signed)
+
+
+def _uploaded(packed: Array, shape: tuple[int, ...], signed: bool) -> Int4Array:
+    """Make one on the current GPU of an array in the CPU's memory."""
+    from halfbyte.cuda import runtime
+
+    return Int4Array._trusted(runtime.upload(packed), shape, signed)
+
+
+def _packed(codes: Any) -> Any:
+    """Return codes two a byte, where they are."""
+    if on_device(codes):
+        from halfbyte.cuda import int4
+
+        return int4.pack(codes)
+    return nibbles.pack(codes)

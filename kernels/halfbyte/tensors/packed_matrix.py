@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import on_device
+from halfbyte.arrays import Array, on_device
+from halfbyte.devices import on_host
 from halfbyte.tensors.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -64,4 +65,16 @@ class PackedMatrix(Frozen):
     def __reduce__(self) -> tuple[Callable[..., PackedMatrix], tuple[Any, ...]]:
         from halfbyte.packing import prepack, unpack
 
-        return prepack, (unpack(self),)
+        plain = unpack(self)
+        if on_device(plain):
+            # CuPy copies an array deeply by a kernel that it compiles.
+            return _uploaded, (on_host(plain),)
+        return prepack, (plain,)
+
+
+def _uploaded(plain: Array) -> PackedMatrix:
+    """Pack on the current GPU what is in the CPU's memory."""
+    from halfbyte.cuda import runtime
+    from halfbyte.packing import prepack
+
+    return prepack(runtime.upload(plain))
