@@ -49,6 +49,7 @@ ON_ONE_DEVICE = (
     "test_gemm_int_tiles",
     "test_int4_array_on_device",
     "test_linear_quantized",
+    "test_linear_quantized_far",
     "test_linear_quantized_out",
     "test_linear_quantized_prepacked",
     "test_linear_quantized_rows",

@@ -105,3 +105,10 @@ def with_one(shape, layout, half, position, bad):
     x = np.full(shape, np.finfo(dtype).max, dtype)
     x[np.unravel_index(position, shape)] = bad
     return laid_out(x, layout)
+
+
+def many_dimensions(make, seed):
+    """Return an array of 5 dimensions, none of which can be merged with another."""
+    x = np.full((3, 3, 3, 3, 6), np.nan, make(1, 1).dtype)[1:, ::2, :2, ::2, ::3]
+    x[...] = make(x.shape, seed)
+    return x

@@ -4,18 +4,26 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 import halfbyte_reference as reference
+from backends import sums_differ
 from halfbyte import QuantizedTensor
+from halfbyte_reference import bounds
+from halfbyte_reference.channels import spread
 from halfbyte_reference.inputs import floats, halves, strided
 from halfbyte_reference.inputs_quantized import codes, scales
 from integer_cases import SPREADS, operand
 from rational_linear import dynamic_row, finished, half, scalar_sum
 from strategies import kinds, laid_out, layouts, seeds, sizes, small_sizes
 
-X_FORMS = ("floats", "halves", "codes", "affine codes", "weight-only floats", "weight-only halves")
 CODES = ("codes", "affine codes")
+INTEGER_FORMS = ("floats", "halves", *CODES)
+WEIGHT_ONLY_FORMS = ("weight-only floats", "weight-only halves")
+X_FORMS = (*INTEGER_FORMS, *WEIGHT_ONLY_FORMS)
+# As parameters of tests whose claims of bits hold of halves on the CPU alone.
+FORMS_OF_BITS = [*INTEGER_FORMS, *(pytest.param(x, marks=sums_differ) for x in WEIGHT_ONLY_FORMS)]
 few = st.sampled_from((1, 2, 3, 0, 4))
 plain = st.just("c")
 short_groups = st.sampled_from((1, 2, 3, 5, 8, 16, 100))
@@ -152,6 +160,20 @@ class Case:
         """Return the reference's result, for another x or with other arguments if given."""
         x = self.x if x is None else x
         return reference.linear_int(x, *self.weights, self.bias, **self.named | named)
+
+    def bounded(self, out_dtype=None):
+        """Return where a weight-only layer's result may lie on tensor cores."""
+        values, scale, zero_point = self.weights
+        zero_point = np.asarray(0 if zero_point is None else zero_point, np.int32)
+        axis = 0 if self.how == "axis" else None
+        differences = values - spread(zero_point, values.shape, axis, self.group)
+        x = self.x if self.x.dtype == np.float16 else reference.to_f16(self.x)
+        # Few rows: 8 warps have parts of k; with groups every 32 steps of k are a part.
+        splits = 8 if self.group is None else -(-min(self.group, self.k) // 32)
+        found = bounds.weight_only_tensor_core(x, differences, scale, self.group, splits)
+        return bounds.layer_epilogue(
+            *found, bias=self.bias, activation=self.activation, out_dtype=out_dtype
+        )
 
     def output(self, dtype, affine):
         """Return arguments that quantize the result, the scale such that many codes occur."""

@@ -8,18 +8,17 @@ from hypothesis import strategies as st
 
 import halfbyte_reference as reference
 from assertions import assert_only_elements_change, assert_same_bits, assert_within
-from backends import threads
+from backends import sums_differ, threads
 from halfbyte import QuantizedTensor
 from halfbyte_reference import bounds
 from halfbyte_reference.inputs import floats, strided
 from integer_cases import packings
-from linear_cases import CODES, X_FORMS, layers
+from linear_cases import FORMS_OF_BITS, INTEGER_FORMS, WEIGHT_ONLY_FORMS, X_FORMS, layers
 from quantized_tensors import tensor
 from strategies import few_rows, layouts, out_layouts, seeds, small_sizes, thread_counts
 
-INTEGER_FORMS = ("floats", "halves", *CODES)
 integer_forms = st.sampled_from(INTEGER_FORMS)
-weight_only_forms = st.sampled_from(X_FORMS[4:])
+weight_only_forms = st.sampled_from(WEIGHT_ONLY_FORMS)
 out_dtypes = st.sampled_from((None, np.float32, np.float16))
 
 
@@ -33,6 +32,7 @@ def test_layer_has_the_bits_of_the_reference(x_form, data, dtype, packed, count,
     assert_same_bits(got, case.called(out_dtype=dtype), integer_backend)
 
 
+@sums_differ
 @given(
     case=weight_only_forms.flatmap(layers), dtype=out_dtypes, packed=packings, count=thread_counts
 )
@@ -54,6 +54,7 @@ def test_decoding_has_the_bits_of_the_reference(case, packed, integer_backend):
     assert_same_bits(case.layer(integer_backend, packed), case.called(), integer_backend)
 
 
+@sums_differ
 @given(case=weight_only_forms.flatmap(deep_layers), packed=packings)
 def test_weight_only_decoding_has_the_bits_of_the_reference(case, packed, backend):
     assert_same_bits(case.layer(backend, packed), case.called(), backend)
@@ -83,13 +84,15 @@ def test_bytes_between_the_elements_of_out_are_left_alone(case, layout, dtype, b
 
 
 # ---- activations ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("x_form", FORMS_OF_BITS)
 @given(
-    case=st.sampled_from(X_FORMS).flatmap(lambda form: layers(form, few_rows)),
+    data=st.data(),
     name=st.sampled_from(("gelu", "silu")),
     dtype=st.sampled_from((np.float32, np.float16)),
     packed=packings,
 )
-def test_smooth_activation_is_within_its_tolerance(case, name, dtype, packed, backend):
+def test_smooth_activation_is_within_its_tolerance(x_form, data, name, dtype, packed, backend):
+    case = data.draw(layers(x_form, few_rows))
     got = case.layer(backend, packed, activation=name, out_dtype=dtype)
     bounded = bounds.activated(case.called(activation=None), name, dtype)
     assert_within(got, bounded, backend)

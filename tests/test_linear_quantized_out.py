@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 import halfbyte_reference as reference
 from assertions import assert_same_bits
-from backends import threads
+from backends import sums_differ, threads
 from halfbyte import QuantizedTensor
 from halfbyte_reference.inputs import floats, strided
 from integer_cases import packings
-from linear_cases import CODES, X_FORMS, layers
+from linear_cases import INTEGER_FORMS, WEIGHT_ONLY_FORMS, layers
 from quantized_tensors import tensor
 from strategies import few_rows, out_layouts, seeds, sizes, thread_counts
 
-integer_forms = st.sampled_from(("floats", "halves", *CODES))
-weight_only_forms = st.sampled_from(X_FORMS[4:])
+integer_forms = st.sampled_from(INTEGER_FORMS)
+weight_only_forms = st.sampled_from(WEIGHT_ONLY_FORMS)
 
 
 def assert_quantized(got, want, where):
@@ -47,6 +47,7 @@ def test_requantized_layer_has_the_codes_of_the_reference(
     assert_quantized(got, case.called(**named), integer_backend)
 
 
+@sums_differ
 @given(
     case=weight_only_forms.flatmap(layers),
     dtype=st.sampled_from((None, np.int8, np.uint8)),

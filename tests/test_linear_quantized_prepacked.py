@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import halfbyte
 import halfbyte_reference as reference
 from assertions import assert_same_bits
-from backends import integer_backends
+from backends import integer_backends, sums_differ, without
 from halfbyte_reference.inputs import floats
 from linear_cases import X_FORMS, layers
 from quantized_tensors import tensor
@@ -34,6 +34,7 @@ def layer_of(x, w, **named):
     )
 
 
+@without("ptx", "cuda", reason="test_linear_quantized_on_device pickles there")
 @given(case=st.sampled_from(X_FORMS).flatmap(lambda form: layers(form, few_rows)))
 def test_packed_weights_survive_pickling(case, integer_backend):
     packed = pickle.loads(pickle.dumps(integer_backend.prepack(case.w)))
@@ -44,6 +45,7 @@ def test_packed_weights_survive_pickling(case, integer_backend):
     assert_same_bits(got, case.called(), integer_backend)
 
 
+@without("ptx", "cuda", reason="what the CPU packed is not for a GPU")
 @every_form
 @pytest.mark.parametrize("packer", integer_backends(), ids=lambda packer: f"packed-by-{packer}")
 def test_weights_packed_under_another_isa_give_the_same_bits(packer, form, integer_backend):
@@ -52,7 +54,7 @@ def test_weights_packed_under_another_isa_give_the_same_bits(packer, form, integ
     assert_same_bits(got, layer_of(x, w), integer_backend)
 
 
-@pytest.mark.parametrize("x_bits", [8, 16])
+@pytest.mark.parametrize("x_bits", [8, pytest.param(16, marks=sums_differ)])
 @every_form
 def test_weights_packed_once_serve_both_kinds_of_input(form, x_bits, backend):
     x, w = floats((9, 70), 1), tensor((131, 70), 2, **form)

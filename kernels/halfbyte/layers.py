@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from halfbyte.arrays import (
     Array,
     check_out,
     is_numpy,
-    kind_of,
     on_device,
     require_dtype,
 )
@@ -36,9 +35,6 @@ from halfbyte.products import ANY_DEPTH, FLOATS, check_activation, checked_bias,
 from halfbyte.quantized import I32, Codes, QuantizedRows, Scheme
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 from halfbyte.tensors.arguments import device_views_of
-
-if TYPE_CHECKING:
-    from halfbyte.quantized import Requantization
 
 
 def linear(
@@ -108,6 +104,9 @@ def linear(
     for signed codes of 8 bits without zero points, up to 33025 for any; with groups, k is a
     group's.
 
+    On a GPU, products of codes give these very bits. With ``x_bits=16``, and with float16 weights,
+    tensor cores sum in an order of their own: results are bounded, and the same in every run.
+
     Examples
     --------
     >>> w = QuantizedTensor(np.array([[1, 2], [3, -4]], np.int8), 0.5)
@@ -137,8 +136,8 @@ def linear(
         check_codes(name, x, quantized, x_bits)
     elif x.dtype is not F32 and x.dtype is not F16:
         require_dtype(name, "x", x, FLOATS, "a QuantizedTensor")
-    if not quantized and type(w) is PackedMatrix:
-        check_packed(name, "x", x, "w", w)
+    if type(w) is PackedMatrix:
+        check_packed(name, "x", x if type(x) is not QuantizedTensor else x.values, "w", w)
     if not x.shape or x.shape[-1] != k:
         refuse_shape(name, x, w, k)
     if k > ANY_DEPTH and quantized and x_bits != 16:
@@ -158,7 +157,7 @@ def linear(
         check_out(name, view, shape, inputs)
     if view.size:
         if quantized:
-            _apply_codes(x, w, contiguous_bias, activation, x_bits, view, form.requantization)
+            _apply_codes(x, w, contiguous_bias, activation, x_bits, view, form)
         else:
             _apply_halves(x, w, contiguous_bias, activation, view, form)
     result = library.of(home, view) if out is None else out
@@ -177,21 +176,19 @@ def _cpu() -> Any:
 
 
 def _arguments(name: str, **arguments: Any) -> tuple[dict[str, Any], Any]:
-    """Look at all arrays as NumPy arrays, or CuPy arrays on a GPU; return all, and their library.
-
-    TypeError: codes on a GPU, where weights are float16.
-    """
+    """Look at all arrays as NumPy arrays, or CuPy arrays on a GPU; return all, and the library."""
     tensors = {k: arguments[k] for k in "xw" if isinstance(arguments[k], QuantizedTensor)}
     packed = {k: v for k, v in arguments.items() if k == "w" and type(v) is PackedMatrix}
     arrays = {**arguments, **{k: q.values for k, q in tensors.items()}}
     seen, home = device_views_of(name, **{k: v for k, v in arrays.items() if k not in packed})
-    if on_device(seen["x"]):
-        w = arguments["w"]
-        if tensors or (packed and w.kind == "quantized"):
-            argument = next((k for k, v in arguments.items() if k in tensors), "w")
-            msg = f"{name}: {argument} is a {kind_of(arguments[argument])} of codes on a GPU; "
-            raise TypeError(msg + "need float16 weights there")
-    return {**seen, **packed, **{k: q._in_numpy() for k, q in tensors.items()}}, home
+    return {**seen, **packed, **{k: _seen(q) for k, q in tensors.items()}}, home
+
+
+def _seen(q: QuantizedTensor) -> QuantizedTensor:
+    """Return the same tensor holding NumPy arrays, or CuPy arrays on a GPU."""
+    if is_numpy(q.values):
+        return q
+    return QuantizedTensor._trusted(*q._parts(), *q._arguments())
 
 
 def _held_arrays(arguments: dict[str, Any]) -> list[tuple[str, Array]]:
@@ -199,7 +196,7 @@ def _held_arrays(arguments: dict[str, Any]) -> list[tuple[str, Array]]:
     parts = [
         (name, part)
         for name, x in arguments.items()
-        for part in (x._numpy() if isinstance(x, QuantizedTensor) else (x,))
+        for part in (x._parts() if isinstance(x, QuantizedTensor) else (x,))
     ]
     return [
         (name, part)
@@ -222,9 +219,16 @@ def _apply_halves(
 
 
 def _apply_codes(
-    x: Any, w: Any, bias: Array | None, activation: str | None, x_bits: int, out: Array,
-    requantization: Requantization | None,
-) -> None:  # fmt: skip
+    x: Any, w: Any, bias: Array | None, activation: str | None, x_bits: int, out: Array, form: Form
+) -> None:
+    if on_device(out):
+        from halfbyte.cuda import linear as cuda
+
+        scale, zero_point = beside(out, form.scale, F32), beside(out, form.zero_point, I32)
+        output = cuda.Output(bias, activation, scale, zero_point, form.limits)
+        cuda.apply(x, w, x_bits, out, output)
+        return
+    requantization = form.requantization
     arguments = w, bias, activation, x_bits
     if not isinstance(x, QuantizedTensor):
         blocks = ((x, out),) if x.ndim == 2 else row_blocks(x, out)
