@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m bench                 a few minutes: every operation, a table and a picture
 python -m bench gemm_f16        everything about one operation (or several; "all": each)
-python -m bench gemm_f16 --backend cuda    on a GPU; without one, its static figures
+python -m bench gemm_f16 --backend cuda    on a GPU; without one, what is known of its kernels
 python -m bench static          what CUDA kernels take and do: no GPU needed
+python -m bench pipeline        networks trained, quantized and measured on real data
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import gemm_f16_cuda, machine, readme, record, rows, table
+from bench import cuda, machine, readme, record, rows, table
 from bench.contenders import Contest, Effort
 from bench.rows import Headline, Result
 
 STATIC = "static"  # not an operation: nothing is timed
+PIPELINE = "pipeline"  # not one either: many of them, in networks
 EFFORTS = {
     "quick": Effort(rounds=2, least_rounds=1, seconds=0.2, sample=0.002),
     "tour": Effort(rounds=7, least_rounds=3, seconds=0.55, sample=0.02),
@@ -34,7 +36,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("operations", nargs="*", help=", ".join((*rows.OPERATIONS, "all", STATIC)))
+    parser.add_argument(
+        "operations", nargs="*", help=", ".join((*rows.OPERATIONS, "all", STATIC, PIPELINE))
+    )
     parser.add_argument("--quick", action="store_true", help="tiny shapes: is everything right?")
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", help="thread counts, as in 1,2 (default: one and all cores)")
@@ -49,11 +53,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         " CPU and Isa, where the others stay",
     )
     chosen = parser.parse_args(argv)
-    if STATIC in chosen.operations and len(chosen.operations) > 1:
-        parser.error(f"{STATIC} is measured by itself")
-    if chosen.backend == "cuda" and chosen.operations != ["gemm_f16"]:
-        parser.error("on a GPU there is gemm_f16: python -m bench gemm_f16 --backend cuda")
-    unknown = set(chosen.operations) - {*rows.OPERATIONS, "all", STATIC}
+    for alone in {STATIC, PIPELINE} & {*chosen.operations}:
+        if len(chosen.operations) > 1:
+            parser.error(f"{alone} is measured by itself")
+    if chosen.backend == "cuda" and not {*chosen.operations} <= {*cuda.KERNELS, "all"}:
+        parser.error(f"on a GPU there are {', '.join(cuda.KERNELS)}")
+    unknown = set(chosen.operations) - {*rows.OPERATIONS, "all", STATIC, PIPELINE}
     if unknown:
         known = ", ".join((*rows.OPERATIONS, "all"))
         parser.error(f"no operation {', '.join(sorted(unknown))}; there are {known}")
@@ -68,8 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if STATIC in chosen.operations:
         static = importlib.import_module("bench.static")
         return static.main(chosen.only, chosen.out or (static.PLACE if chosen.record else None))
+    if PIPELINE in chosen.operations:
+        story = importlib.import_module("bench.pipeline.command")
+        return story.main(quick=chosen.quick, out=chosen.out, record=chosen.record)
     if chosen.backend == "cuda":
-        return gemm_f16_cuda.main(chosen.rounds or EFFORTS["full"].rounds)
+        every = not chosen.operations or "all" in chosen.operations
+        operations = [*cuda.KERNELS] if every else chosen.operations
+        return cuda.main(operations, chosen.rounds or EFFORTS["full"].rounds)
     scale = "quick" if chosen.quick else "full" if chosen.operations else "tour"
     names = [
         name

@@ -74,15 +74,21 @@ def aligned(x: Any) -> Any:
 @contextmanager
 def one_tile(name: str) -> Iterator[None]:
     """Let products of more than a few rows have this tile, and no split of k."""
-    from halfbyte.cuda import gemm_f16_plan as planning
+    from halfbyte.cuda import gemm_f16_plan, gemm_int_plan, linear_few, linear_tiles
 
-    planning.plan.cache_clear()
+    only = {"return_value": [gemm_f16_plan.TILES[name]]}
+    caches = gemm_f16_plan.plan, gemm_int_plan.plan, linear_tiles._tile
+    for cache in caches:
+        cache.cache_clear()
     with (
-        mock.patch.object(planning, "_candidates", return_value=[planning.TILES[name]]),
-        mock.patch.object(planning, "_split_counts", return_value=range(1, 2)),
+        mock.patch.object(gemm_f16_plan, "_candidates", **only),
+        mock.patch.object(gemm_f16_plan, "_split_counts", return_value=range(1, 2)),
+        mock.patch.object(linear_few, "suits", return_value=False),
+        mock.patch.object(linear_tiles, "_candidates", **only),
     ):
         yield
-    planning.plan.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 def resources(gpu: Gpu, launched: Launched) -> dict[str, int]:

@@ -26,18 +26,19 @@ class Gpu(NamedTuple):
     multiprocessors: int
     clock: float  # Hz, at which `tensor` is given
     tensor: float  # FLOP/s of dense FP16 products with FP32 accumulation
+    integer: float  # OP/s of dense INT8 products
     bandwidth: float  # bytes/s of its memory
     warps: int  # most of a multiprocessor
     blocks: int
     shared: int  # KiB
-    mma: float = 1.0  # part of `tensor` that mma.sync reaches
+    mma: float = 1.0  # part of these that mma.sync reaches
 
 
 GPUS = (
-    Gpu("T4", 75, 40, 1.59e9, 65.1e12, 320e9, 32, 16, 64),
-    Gpu("A100", 80, 108, 1.41e9, 312e12, 1555e9, 64, 32, 164),
-    Gpu("RTX 4090", 89, 128, 2.52e9, 165.2e12, 1008e9, 48, 24, 100),
-    Gpu("H100", 90, 132, 1.83e9, 989.4e12, 3350e9, 64, 32, 228, mma=0.629),
+    Gpu("T4", 75, 40, 1.59e9, 65.1e12, 130e12, 320e9, 32, 16, 64),
+    Gpu("A100", 80, 108, 1.41e9, 312e12, 624e12, 1555e9, 64, 32, 164),
+    Gpu("RTX 4090", 89, 128, 2.52e9, 165.2e12, 660.6e12, 1008e9, 48, 24, 100),
+    Gpu("H100", 90, 132, 1.83e9, 989.4e12, 1979e12, 3350e9, 64, 32, 228, mma=0.629),
 )
 
 

@@ -27,7 +27,7 @@ NOTES = (
 
 
 def cells(x: dict[str, Any]) -> list[str]:
-    scale, unit = (1e12, "TFLOP/s") if x["unit"] == "FLOP/s" else (1e9, "GB/s")
+    scale, unit = {"B/s": (1e9, "GB/s")}.get(x["unit"], (1e12, f"T{x['unit']}"))
     return [
         x["kernel"],
         str(x["registers"]),

@@ -74,7 +74,8 @@ def packed():
     """Describe the operations on two FP16 numbers at once."""
     for name in ("add", "sub", "mul"):
         function = of_two(getattr(scalars, name), "f16")
-        yield op(f"{name}.f16x2", "f16x2 f16x2 f16x2", of_halves(function))
+        for rounding in ("", ".rn"):
+            yield op(f"{name}{rounding}.f16x2", "f16x2 f16x2 f16x2", of_halves(function))
     yield op("fma.rn.f16x2", "f16x2 f16x2 f16x2 f16x2", of_halves(of_two(scalars.fma, "f16")))
     yield op("neg.f16x2", "f16x2 f16x2", of_halves(lambda x: -x))
     yield op("abs.f16x2", "f16x2 f16x2", of_halves(abs))

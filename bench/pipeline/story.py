@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story: train, quantize, train again, seed by seed; then how fast, and where FP16 fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import halfbyte
+from bench.pipeline import checks, embeddings, peers, qat, schemes, timing, workers
+from bench.pipeline.arithmetic import Half, Single
+from bench.pipeline.data import Split, split
+from bench.pipeline.networks import MLP
+from bench.pipeline.progress import Progress
+from bench.pipeline.quantized import Halves, Quantized, quantized
+from bench.pipeline.recipes import FULL, RECIPES, Effort
+from bench.pipeline.schemes import Scheme
+from bench.pipeline.table import Embedded, Row
+from bench.pipeline.training import GROWTH, Trace, accuracy, score, train
+
+FP32, SCALED, UNSCALED = "FP32", "trained in FP16, loss scaled", "trained in FP16, loss not scaled"
+LONGER = "FP32, trained as much longer"
+INT8 = "torch, dynamic INT8"
+CHECKED = 100  # test images whose logits are compared with the reference's, bit by bit
+WEIGHTS = tuple(2.0**-power for power in (0, 8, 12, 16, 20))  # of the loss
+LEAST_EPS = 1e-15
+LATER = 1000  # seed of the second training's batches, beyond those of the first
+
+
+@dataclass
+class Regime:
+    """What becomes of the MLP where its loss is multiplied by a small number."""
+
+    rows: dict[str, Row] = field(default_factory=dict)  # FP32, SCALED, UNSCALED
+    flushed: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, other: Regime) -> None:
+        for name, row in other.rows.items():
+            self.rows.setdefault(name, Row(row.network, name)).add(row)
+            self.flushed.setdefault(name, []).extend(other.flushed[name])
+
+
+@dataclass
+class Found:
+    """All that was found so far."""
+
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    traces: dict[tuple[str, str], list[Trace]] = field(default_factory=dict)
+    regimes: dict[float, Regime] = field(default_factory=dict)  # by what the loss is multiplied by
+    embedded: list[Embedded] = field(default_factory=list)
+    complete: bool = False
+
+    def row(self, network: str, scheme: str) -> Row:
+        return self.rows.setdefault((network, scheme), Row(network, scheme))
+
+    def add(self, other: Found) -> None:
+        """Another seed's."""
+        for key, row in other.rows.items():
+            self.row(*key).add(row)
+        for key, traces in other.traces.items():
+            self.traces.setdefault(key, []).extend(traces)
+
+
+def tell(effort: Effort, progress: Progress, found: Found) -> None:
+    """Fill `found`; what is there when this is interrupted is worth printing."""
+    seeds = [(kind, effort, seed) for seed in range(effort.seeds) for kind in RECIPES]
+    progress.phase("train, quantize, train again", len(seeds))
+    for (kind, _, seed), one in zip(seeds, workers.each(_seed, seeds, effort), strict=True):
+        found.add(one)
+        progress.step(f"seed {seed + 1} of {effort.seeds}: {kind.name}")
+
+    losses = [(weight, effort, seed) for weight in WEIGHTS for seed in range(effort.regimes)]
+    progress.phase("small losses", len(losses))
+    for (weight, *_), regime in zip(losses, workers.each(_regime, losses, effort), strict=True):
+        found.regimes.setdefault(weight, Regime()).add(regime)
+        progress.step(f"loss times {weight:.2g}")
+
+    progress.phase("measure speed", len(RECIPES))
+    for kind in RECIPES:
+        progress.step(f"speed: {kind.name}")
+        _speed(kind, timing.QUICK_ROUNDS if effort.quick else timing.ROUNDS, found)
+
+    progress.phase("real weights", embeddings.steps(quick=effort.quick))
+    embeddings.run(effort.quick, progress, found.embedded)
+    found.complete = True
+
+
+def _seed(kind: Any, effort: Effort, seed: int) -> Found:
+    """One network with one seed's data and first weights: trained, quantized, trained again."""
+    found, parts, recipe = Found(), split(seed), RECIPES[kind]
+    network = _trained(kind, effort, seed, FP32, found)
+    for name in (SCALED, *([UNSCALED] if recipe.unscaled else [])):
+        _trained(kind, effort, seed, name, found)
+    if recipe.again:
+        settings = {"seed": LATER + seed, "epochs": max(1, round(recipe.again * effort.epochs))}
+        more = qat.longer(network, parts.train, **settings)
+        found.row(kind.name, LONGER).accuracy.append(accuracy(more, Single(), parts.test))
+    for scheme in recipe.schemes:
+        made = quantized(network, scheme, parts.calibration.x)
+        _scored(made, scheme.name, parts, found)
+        if recipe.again and scheme in schemes.FEW_BITS:
+            for method in qat.METHODS:
+                again = qat.trained_again(made, parts.train, method=method, **settings)
+                _scored(again, again_name(scheme, method), parts, found)
+    theirs = peers.torch_of(network, int8=True)
+    if theirs:
+        found.row(kind.name, INT8).accuracy.append(score(theirs(parts.test.x), parts.test))
+    return found
+
+
+def again_name(scheme: Scheme, method: str) -> str:
+    return f"{scheme.name[:4]}, trained again, {method}"
+
+
+def _trained(kind: Any, effort: Effort, seed: int, name: str, found: Found) -> Any:
+    network, how, trace = _training(kind, effort, seed, name)
+    row = found.row(kind.name, name)
+    row.accuracy.append(accuracy(network, how, split(seed).test))
+    if name == FP32:
+        row.nbytes = sum(layer.w.nbytes + layer.b.nbytes for layer in network.layers)
+    found.traces[kind.name, name] = [trace]
+    return network
+
+
+def _training(
+    kind: Any, effort: Effort, seed: int, name: str, **settings: Any
+) -> tuple[Any, Single, Trace]:
+    """A network, trained as its name says, the arithmetic of that, and its trace."""
+    network, recipe = kind(np.random.default_rng(seed)), RECIPES[kind]
+    how = Single() if name == FP32 else Half()
+    settings |= {"epochs": max(1, round(recipe.epochs * effort.epochs)), "rate": recipe.rate}
+    if name == SCALED:
+        settings["scaler"] = halfbyte.GradScaler(growth_interval=GROWTH)
+    return network, how, train(network, how, split(seed).train, seed=seed, **settings)
+
+
+def _scored(made: Quantized | Halves, name: str, parts: Split, found: Found) -> None:
+    row = found.row(made.network.name, name)
+    row.accuracy.append(score(made(parts.test.x), parts.test))
+    row.nbytes = made.nbytes
+    row.same_bits, row.of_bound = checks.check(made, parts.test.x[:CHECKED])
+
+
+def _regime(weight: float, effort: Effort, seed: int) -> Regime:
+    """The MLP with a small loss: AdamW does not mind, given a small enough eps; FP16 does."""
+    regime = Regime()
+    for name in (FP32, SCALED, UNSCALED):
+        network, how, trace = _training(MLP, effort, seed, name, weight=weight, eps=LEAST_EPS)
+        regime.rows[name] = Row(MLP.name, name, [accuracy(network, how, split(seed).test)])
+        regime.flushed[name] = [trace.flushed]
+    return regime
+
+
+def _speed(kind: Any, rounds: int, found: Found) -> None:
+    """Of networks of the first seed. What was trained again computes what it did before."""
+    parts, how = split(0), Single()
+    network, *_ = _training(kind, FULL, 0, FP32)
+    made = {s.name: quantized(network, s, parts.calibration.x) for s in RECIPES[kind].schemes}
+    theirs = {name: peers.torch_of(network, int8=name == "int8") for name in ("f32", "int8")}
+    calls: dict[str, Any] = {name: call for name, call in theirs.items() if call}
+    calls |= made | {FP32: lambda x: network.forward(x, how)}
+    times = timing.in_turn(calls, parts.test.x, rounds)
+    for name in (FP32, *made):
+        row = found.row(kind.name, name)
+        row.numpy = times[FP32]
+        row.torch_kind = "int8" if "int8" in times and name.startswith("W8A8") else "f32"
+        row.torch = times.get(row.torch_kind, {})
+        row.milliseconds = times[name] if name in made else {}
