@@ -67,6 +67,8 @@ ON_TWO_DEVICES = ("test_gemm_f16_tails", "test_linear_quantized_on_device")
 # `@without("ptx", "cuda", reason="...")`: a test, or a parameter of one, that is not for these
 # backends, and why not.
 without = pytest.mark.without
+# Large cases, as a GPU of one generation.
+one_generation = pytest.mark.one_generation
 looks_at_values = without("ptx", "cuda", reason="values of arrays on a GPU are not checked")
 
 
@@ -149,6 +151,8 @@ def device_backends() -> list:
 
 def is_for(item, backend) -> bool:
     """Whether neither the test nor a parameter of it is `without` this backend."""
+    if item.get_closest_marker("one_generation") and kind_of(backend) == "ptx":
+        return backend is device_backends()[0]
     return not any(kind_of(backend) in mark.args for mark in item.iter_markers("without"))
 
 

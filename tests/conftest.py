@@ -46,6 +46,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "without(*backends, reason): not for the backends of these kinds"
     )
+    config.addinivalue_line("markers", "one_generation: on the PTX machine as one GPU alone")
 
 
 def pytest_generate_tests(metafunc):

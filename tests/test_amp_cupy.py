@@ -96,6 +96,29 @@ def test_optimizer_on_another_device_than_the_current_one_is_refused(cupy):
         optimizer.step()
 
 
+@pytest.mark.parametrize(
+    ("call", "function"),
+    [
+        (lambda optimizer: optimizer.state_dict(), "SGD.state_dict"),
+        (lambda optimizer: optimizer.load_state_dict({}), "SGD.load_state_dict"),
+        (lambda optimizer: setattr(optimizer, "momentum", 0.9), "SGD"),
+    ],
+    ids=["save", "load", "momentum"],
+)
+def test_nothing_is_changed_from_another_device(call, function, cupy):
+    optimizer = halfbyte.SGD(ones(cupy, 3, np.float32), 0.1)
+    cupy.current = 1
+    with pytest.raises(ValueError, match=rf"^{function}: params\[0\] is on device 0"):
+        call(optimizer)
+    assert optimizer.momentum == 0
+
+
+def test_number_on_a_gpu_is_refused_as_asking_for_it_would_wait(cupy):
+    scale = cupy.ndarray(np.array(2, np.float32), 0)
+    with pytest.raises(TypeError, match=r"^unscale: scale is a ndarray on a GPU; need a number"):
+        halfbyte.unscale(ones(cupy, 3, np.float32), scale)
+
+
 def test_scale_on_another_device_than_the_current_one_is_refused(cupy):
     scaler = halfbyte.GradScaler()
     scaler.scale(cupy.ndarray(np.ones(3, np.float32), 0))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, refuses
-from backends import threads, without
+from backends import one_generation, threads, without
 from halfbyte import QuantizedTensor
 from halfbyte_reference import dequantize, unpack_nibbles
 from halfbyte_reference.inputs import strided
@@ -111,6 +111,7 @@ def test_every_code_beside_every_zero_point_has_the_bits_of_the_reference(
     assert_same_bits(backend.dequantize(q), want, backend)
 
 
+@one_generation
 @every_dtype
 @pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "unaligned"])
 @pytest.mark.parametrize("bits", [8, 4])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assertions import assert_only_elements_change, assert_same_bits, assert_within
-from backends import on_threads, threads
+from backends import on_threads, one_generation, threads
 from halfbyte_reference import bounds, fake_quantize, fake_quantize_backward
 from halfbyte_reference.channels import gather
 from halfbyte_reference.inputs import every_half, floats, halves, strided
@@ -140,6 +140,7 @@ CHANNELS = pytest.mark.parametrize(
 large_layouts = pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "unaligned"])
 
 
+@one_generation
 @CHANNELS
 @large_layouts
 def test_large_y_on_three_threads_has_the_bits_of_the_reference(layout, channel, shape, backend):
@@ -149,6 +150,7 @@ def test_large_y_on_three_threads_has_the_bits_of_the_reference(layout, channel,
     assert_same_bits(got, fake_quantize(x, scale, **channel), backend)
 
 
+@one_generation
 @CHANNELS
 @large_layouts
 @pytest.mark.parametrize("count", on_threads(1, 3))

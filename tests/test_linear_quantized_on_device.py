@@ -155,6 +155,8 @@ def test_result_of_codes_goes_anywhere(x_form, m, device):
     want = own.called(**named | {"out_zero_point": int(named["out_zero_point"])})
     assert got.values is out
     assert_same_bits(out, want.codes, device)
+    # What the next layer reads as int32.
+    assert_same_bits(got.zero_point, np.int32(named["out_zero_point"]).reshape(()), device)
 
 
 @pytest.mark.parametrize("m", [FEW, MANY])

@@ -64,7 +64,7 @@ def kernels():
     return [
         (stem, defines)
         for stem, variants in sorted(found.items())
-        for defines in variants[:: max(1, len(variants) // 8)]
+        for defines in variants[:: max(1, len(variants) // 4)]
     ]
 
 

@@ -12,6 +12,7 @@ from halfbyte.devices import beside, copied
 from halfbyte.products import FLOATS, check_depth, result_dtype
 from halfbyte.quantized import (
     I8,
+    I32,
     U8,
     Requantization,
     check_scale,
@@ -47,8 +48,8 @@ class Form(NamedTuple):
     def tensor(self, values: Any, view: Any, home: Any) -> QuantizedTensor:
         """Make a tensor of codes, an array of this library that is seen as `view`."""
         scale, zero_point = (
-            None if x is None else library.of(home, copied(beside(view, x, x.dtype)))
-            for x in self[1:]
+            None if x is None else library.of(home, copied(beside(view, x, dtype)))
+            for x, dtype in ((self.scale, F32), (self.zero_point, I32))
         )
         shape = tuple(values.shape)
         return QuantizedTensor._trusted(

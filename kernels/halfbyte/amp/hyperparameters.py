@@ -35,8 +35,13 @@ class Hyperparameter:
 
     def __set__(self, optimizer: _Owner, value: Any) -> None:
         function = type(optimizer).__name__
-        optimizer._told = optimizer._checked(function, {**optimizer._told, self.name: value})
-        optimizer._settle()
+        before = optimizer._told
+        optimizer._told = optimizer._checked(function, {**before, self.name: value})
+        try:
+            optimizer._settle()
+        except BaseException:  # nothing is changed
+            optimizer._told = before
+            raise
 
 
 def checked_betas(function: str, name: str, betas: Any) -> tuple[float, float]:

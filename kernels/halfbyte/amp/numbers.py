@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from halfbyte.arrays import checked_real, is_numpy, kind_of, single_bits
+from halfbyte.arrays import checked_real, is_numpy, is_on_gpu, kind_of, single_bits
 
 
 def checked_number(function: str, name: str, x: Any) -> float:
     """Return a real number, or an array of shape () that holds one, as a float."""
     if getattr(x, "shape", None) == () and not isinstance(x, np.generic):
+        if is_on_gpu(function, name, x):  # to ask for it would wait
+            msg = f"{function}: {name} is a {kind_of(x)} on a GPU; need a number"
+            raise TypeError(msg)
         x = x[()] if is_numpy(x) else x.item()
     return checked_real(function, name, x)
 

@@ -104,6 +104,7 @@ class Optimizer:
         float16 parameters' masters are part of it. float32 parameters are not: they are the
         caller's to save.
         """
+        self._check_device(f"{type(self).__name__}.state_dict")
         count, like = len(self._params), self._views[0]
         return {**self._told, "state": saved(self._library, like, self._state, count)}
 
@@ -121,6 +122,7 @@ class Optimizer:
             out of range. Nothing is changed.
         """
         function = f"{type(self).__name__}.load_state_dict"
+        self._check_device(function)
         check_keys(function, "state", state, {*self._HYPERPARAMETERS, "state"})
         told = self._checked(function, {name: state[name] for name in self._HYPERPARAMETERS})
         entries = state["state"]
@@ -268,8 +270,7 @@ class Optimizer:
             raise ValueError(msg + "one for each parameter")
         found = collected(function, "grads", self.grads)
         found.check_library(function, self._library, device=self._on_device)
-        if self._on_device:
-            check_current(function, "params[0]", self._views[0])
+        self._check_device(function)
         for i, (key, g) in enumerate(zip(found.keys, found.batch.arrays, strict=True)):
             if g.shape != self._views[key].shape:
                 msg = f"{function}: {found.label(i)} has shape {g.shape}; "
@@ -277,6 +278,10 @@ class Optimizer:
         self._check_writeable(function)
         check_disjoint(function, self._places.written, self._name_of, found.batch, found.label)
         return found._replace(on_device=self._on_device)
+
+    def _check_device(self, function: str) -> None:
+        """Raise ValueError where the parameters are on another GPU than the current one."""
+        check_current(function, "params[0]", self._views[0])
 
     def _check_writeable(self, function: str) -> None:
         """Raise ValueError where a parameter has become read-only, by its flag or by unpickling."""

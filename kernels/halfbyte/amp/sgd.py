@@ -87,6 +87,7 @@ class SGD(Optimizer):
     def _settle(self) -> None:
         """Drop the buffers where there is no momentum any more, or start them anew."""
         if bool(self.momentum) != (self._state["momentum_buffer"][0] is not None):
+            self._check_device(type(self).__name__)
             self._state["momentum_buffer"] = self._fresh(self._told)["momentum_buffer"]
             self._found = None
 

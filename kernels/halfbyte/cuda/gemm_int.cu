@@ -34,6 +34,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS > 128 ? 1 : 2)
     range.rows = x.m - tile.row, range.columns = x.n - tile.column, range.depth = depth;
     Accumulators acc = {};
     accumulate(acc, x.a, x.b, range, shared, [](int) {});
+    wait_for_all_but<0>();  // no copy of nothing outlives the block
 
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int64 row0 = tile.row + warp / WARPS_N * WARP_M + g;
