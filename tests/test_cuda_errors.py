@@ -13,7 +13,7 @@ import halfbyte
 from assertions import refuses
 from device_arrays import DeviceArray, upload
 from fake_cupy import FakeCupy
-from halfbyte import Int4Array, PackedMatrix, QuantizedTensor
+from halfbyte import PackedMatrix, QuantizedTensor, formats
 from halfbyte.cuda import runtime
 from halfbyte_reference.inputs import floats
 from halfbyte_reference.inputs_quantized import accumulators, codes
@@ -190,11 +190,11 @@ def test_tensor_on_another_gpu_can_be_looked_at():
 
 
 NO_KERNEL = {
-    "gemm_int": lambda: halfbyte.gemm_int(upload(CODES), upload(CODES.T)),
-    "Int4Array.pack": lambda: Int4Array.pack(upload(CODES)),
-    "unscale": lambda: halfbyte.unscale([upload(X)], 2.0),
-    "clip_grad_norm": lambda: halfbyte.clip_grad_norm([upload(X)], 1.0),
-    "SGD": lambda: halfbyte.SGD([upload(X)], 0.1),
+    "decode_ggml": lambda: formats.decode_ggml(upload(CODES), "Q8_0"),
+    "decode_onnx": lambda: formats.decode_onnx(upload(CODES), upload(SCALE), data_type="INT8"),
+    "decode_high_nibble_first": lambda: formats.decode_high_nibble_first(
+        upload(CODES.view(np.uint8)), (3, 10), signed=True
+    ),
 }
 
 
@@ -202,14 +202,6 @@ NO_KERNEL = {
 def test_function_without_a_kernel_says_that_the_array_is_on_a_device(function):
     with refuses(TypeError, function, "on a device", "CPU's memory"):
         NO_KERNEL[function]()
-
-
-def test_weights_on_a_gpu_are_halves():
-    w = QuantizedTensor(upload(CODES), upload(SCALE), axis=0)
-    with refuses(TypeError, "linear", "w", "on a GPU", "float16"):
-        halfbyte.linear(upload(X), w)
-    with refuses(TypeError, "prepack", "b", "int8", "float16"):
-        halfbyte.prepack(upload(CODES))
 
 
 def test_matrix_that_was_packed_in_another_place_is_refused():
