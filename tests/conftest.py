@@ -26,7 +26,7 @@ from examples import examples_of
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("small", deadline=None, max_examples=20)
-settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, database=None)
+settings.register_profile("ci", deadline=None, max_examples=75, derandomize=True, database=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )
