@@ -4,10 +4,6 @@
 A line that ends in `// plant: <what it is>` is left out, and something must fail.
 """
 
-import functools
-import re
-from unittest import mock
-
 import numpy as np
 import pytest
 
@@ -20,20 +16,11 @@ from halfbyte_reference.amp import grad_norm, unscale
 from halfbyte_reference.inputs import floats, halves
 from optimizers import FULL, everything
 from planted_calls import included
+from planted_lines import left_out, plants
 from ptx_machine import Fault
 
 MACHINE = ptx_backend.PtxBackend(80)
 FILES = sorted(path.name for path in compiler.SOURCES.glob("amp*.cu*"))
-
-
-def plants():
-    """Return file, number of the line, and what it is."""
-    return [
-        (name, number, found[1])
-        for name in FILES
-        for number, line in enumerate((compiler.SOURCES / name).read_text().splitlines(), 1)
-        if (found := re.search(r"// plant: (\w+)$", line))
-    ]
 
 
 def gradients():
@@ -82,27 +69,9 @@ def test_kernels_with_all_their_lines_pass(nvrtc):
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "kind"), plants(), ids=["-".join(map(str, x)) for x in plants()]
+    ("name", "number", "kind"), plants(FILES), ids=["-".join(map(str, x)) for x in plants(FILES)]
 )
 def test_line_is_needed(name, number, kind, nvrtc):
-    lines = (compiler.SOURCES / name).read_text().splitlines(keepends=True)
-    text = "".join([*lines[: number - 1], "\n", *lines[number:]])
-    source, headers = compiler._source, compiler._headers()
-    if name in headers:
-        headers[name] = text
-    original = ptx_backend.module
-
-    @functools.cache
-    def module(architecture, stem, defines):
-        build = original.__wrapped__ if name in included(stem) else original
-        return build(architecture, stem, defines)
-
-    with (
-        mock.patch.object(ptx_backend, "module", module),
-        mock.patch.object(
-            compiler, "_source", lambda stem: text if f"{stem}.cu" == name else source(stem)
-        ),
-        mock.patch.object(compiler, "_headers", return_value=headers),
-        pytest.raises((Fault, AssertionError)),
-    ):
+    stems = {path.stem for path in compiler.SOURCES.glob("*.cu") if name in included(path.stem)}
+    with left_out(name, number, stems), pytest.raises((Fault, AssertionError)):
         run()

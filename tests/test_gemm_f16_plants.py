@@ -4,19 +4,16 @@
 A line that ends in `// plant: <what it is>` is left out, and some product must fail.
 """
 
-import re
-from unittest import mock
-
 import numpy as np
 import pytest
 
 import ptx_backend
 from assertions import assert_within
-from halfbyte.cuda import compile as compiler
 from halfbyte.cuda import gemm_f16, gemm_f16_pack
 from halfbyte.cuda import gemm_f16_plan as planning
 from halfbyte_reference.inputs import halves, strided
 from planned_products import bounded, operands, planned
+from planted_lines import left_out, plants
 from ptx_machine import Fault
 
 FILES = {
@@ -26,16 +23,6 @@ FILES = {
     "gemm_f16_sum.cu": "gemm_f16_sum",
     "gemm_f16_pack.cu": "gemm_f16_pack",
 }
-
-
-def plants():
-    """Return file, number of the line, and what it is."""
-    return [
-        (name, number, found[1])
-        for name in FILES
-        for number, line in enumerate((compiler.SOURCES / name).read_text().splitlines(), 1)
-        if (found := re.search(r"// plant: (\w+)$", line))
-    ]
 
 
 def product(backend, m, k, n, layout, splits=1):
@@ -75,7 +62,7 @@ MACHINES = {machine.architecture: machine for machine in map(ptx_backend.PtxBack
 CASES = [
     (machine, *plant)
     for machine in MACHINES.values()
-    for plant in plants()
+    for plant in plants(FILES)
     if machine is not MACHINES[planning.TURING] or plant[2] not in ("commit", "wait")
 ]
 
@@ -90,18 +77,5 @@ def test_kernel_with_all_its_lines_passes(stem, machine, nvrtc):
     ("machine", "name", "number", "kind"), CASES, ids=["-".join(map(str, case)) for case in CASES]
 )
 def test_line_is_needed(machine, name, number, kind, nvrtc):
-    lines = (compiler.SOURCES / name).read_text().splitlines(keepends=True)
-    text = "".join([*lines[: number - 1], "\n", *lines[number:]])
-    source = compiler._source
-    headers = compiler._headers()
-    if name in headers:
-        headers[name] = text
-    with (
-        mock.patch.object(ptx_backend, "module", ptx_backend.module.__wrapped__),
-        mock.patch.object(
-            compiler, "_source", lambda stem: text if f"{stem}.cu" == name else source(stem)
-        ),
-        mock.patch.object(compiler, "_headers", return_value=headers),
-        pytest.raises((Fault, AssertionError)),
-    ):
+    with left_out(name, number, {FILES[name]}), pytest.raises((Fault, AssertionError)):
         run(FILES[name], machine)

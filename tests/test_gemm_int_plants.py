@@ -4,19 +4,15 @@
 A line that ends in `// plant: <what it is>` is left out, and some product must fail.
 """
 
-import functools
-import re
-from unittest import mock
-
 import pytest
 
 import ptx_backend
 from assertions import assert_same_bits
 from halfbyte import Int4Array, prepack
-from halfbyte.cuda import compile as compiler
 from halfbyte_reference.inputs import strided
 from halfbyte_reference.inputs_quantized import codes
 from planned_integers import check_product, planned
+from planted_lines import left_out, plants
 from ptx_machine import Fault
 
 FILES = {
@@ -26,16 +22,6 @@ FILES = {
     "gemm_int_sum.cu": "gemm_int_sum",
     "gemm_int_pack.cu": "gemm_int_pack",
 }
-
-
-def plants():
-    """Return file, number of the line, and what it is."""
-    return [
-        (name, number, found[1])
-        for name in FILES
-        for number, line in enumerate((compiler.SOURCES / name).read_text().splitlines(), 1)
-        if (found := re.search(r"// plant: (\w+)$", line))
-    ]
 
 
 def came_back(backend, b):
@@ -78,7 +64,7 @@ MACHINES = {machine.architecture: machine for machine in map(ptx_backend.PtxBack
 CASES = [
     (machine, *plant)
     for machine in MACHINES.values()
-    for plant in plants()
+    for plant in plants(FILES)
     if machine is MACHINES[80] or (plant[0], plant[2]) == ("int_tiles.cuh", "barrier")
 ]
 
@@ -93,22 +79,5 @@ def test_kernel_with_all_its_lines_passes(stem, machine, nvrtc):
     ("machine", "name", "number", "kind"), CASES, ids=["-".join(map(str, case)) for case in CASES]
 )
 def test_line_is_needed(machine, name, number, kind, nvrtc):
-    lines = (compiler.SOURCES / name).read_text().splitlines(keepends=True)
-    text = "".join([*lines[: number - 1], "\n", *lines[number:]])
-    source, headers, module = compiler._source, compiler._headers(), ptx_backend.module
-    if name in headers:
-        headers[name] = text
-
-    @functools.cache
-    def changed(architecture, stem, defines):
-        return (module.__wrapped__ if stem == FILES[name] else module)(architecture, stem, defines)
-
-    with (
-        mock.patch.object(ptx_backend, "module", changed),
-        mock.patch.object(
-            compiler, "_source", lambda stem: text if f"{stem}.cu" == name else source(stem)
-        ),
-        mock.patch.object(compiler, "_headers", return_value=headers),
-        pytest.raises((Fault, AssertionError)),
-    ):
+    with left_out(name, number, {FILES[name]}), pytest.raises((Fault, AssertionError)):
         run(FILES[name], machine)
