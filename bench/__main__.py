@@ -4,6 +4,7 @@ python -m bench gemm_f16        everything about one operation (or several; "all
 python -m bench gemm_f16 --backend cuda    on a GPU; without one, what is known of its kernels
 python -m bench static          what CUDA kernels take and do: no GPU needed
 python -m bench pipeline        networks trained, quantized and measured on real data
+python -m bench pipeline --backend cuda    the same on a GPU
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for alone in {STATIC, PIPELINE} & {*chosen.operations}:
         if len(chosen.operations) > 1:
             parser.error(f"{alone} is measured by itself")
-    if chosen.backend == "cuda" and not {*chosen.operations} <= {*cuda.KERNELS, "all"}:
-        parser.error(f"on a GPU there are {', '.join(cuda.KERNELS)}")
+    if chosen.backend == "cuda" and not {*chosen.operations} <= {*cuda.KERNELS, "all", PIPELINE}:
+        parser.error(f"on a GPU there are {', '.join((*cuda.KERNELS, PIPELINE))}")
     unknown = set(chosen.operations) - {*rows.OPERATIONS, "all", STATIC, PIPELINE}
     if unknown:
         known = ", ".join((*rows.OPERATIONS, "all"))
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return static.main(chosen.only, chosen.out or (static.PLACE if chosen.record else None))
     if PIPELINE in chosen.operations:
         story = importlib.import_module("bench.pipeline.command")
-        return story.main(quick=chosen.quick, out=chosen.out, record=chosen.record)
+        named = {"quick": chosen.quick, "out": chosen.out, "record": chosen.record}
+        return story.main(**named, backend=chosen.backend)
     if chosen.backend == "cuda":
         every = not chosen.operations or "all" in chosen.operations
         operations = [*cuda.KERNELS] if every else chosen.operations

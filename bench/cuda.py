@@ -64,8 +64,7 @@ def main(operations: Sequence[str], rounds: int) -> int:
         print(f"{missing}: nothing is timed. What is known without a GPU:")
         return static.main("|".join(KERNELS[operation] for operation in operations))
     gpu = Gpu()
-    name = gpu.cupy.cuda.runtime.getDeviceProperties(gpu.cupy.cuda.Device().id)["name"].decode()
-    print(f"{name}, CUDA events, medians of {rounds} rounds, cold L2\n")
+    print(f"{name()}, CUDA events, medians of {rounds} rounds, cold L2\n")
     print(f"{'':>44}{'contender':>16}{'time':>12}{'rate':>16}{'x base':>9}")
     wrong = []
     for operation in operations:
@@ -86,6 +85,14 @@ def missing_gpu() -> str:
     except ImportError as error:
         return f"CuPy is not installed ({error})"
     return "" if cupy.cuda.is_available() else "there is no GPU here"
+
+
+def name() -> str:
+    """Return the current GPU's."""
+    import cupy
+
+    found: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+    return found.decode()
 
 
 def _measure(cupy: Any, calls: Calls, rounds: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bench import picture
 from bench.pipeline import command, embeddings, report, story, workers
+from bench.pipeline.devices import CPU
 from bench.pipeline.networks import MLP
 from bench.pipeline.progress import Progress
 from bench.pipeline.recipes import Effort, Recipe
@@ -24,7 +25,7 @@ TINY = Effort(seeds=1, epochs=0.01, regimes=1, quick=True, workers=1)
 def only_a_small_part(monkeypatch):
     """One network, two schemes, no real weights."""
     monkeypatch.setattr(story, "RECIPES", {MLP: Recipe(25, 2e-3, (FP16, W8A8[1]))})
-    monkeypatch.setattr(embeddings, "run", lambda quick, progress, rows: rows)
+    monkeypatch.setattr(embeddings, "run", lambda quick, progress, rows, device: rows)
     monkeypatch.setattr(command, "QUICK", TINY)
 
 
@@ -75,7 +76,9 @@ def test_wherever_it_is_interrupted_there_is_a_report(calls, monkeypatch):
         tell(TINY, Progress({}, io.StringIO()), found)
     except KeyboardInterrupt:
         assert not found.complete
-    assert report.markdown(found, command.described_machine(), []).startswith("# The whole story")
+    assert report.markdown(found, command.described_machine(CPU), []).startswith(
+        "# The whole story"
+    )
 
 
 def test_workers_find_what_one_process_finds():
@@ -117,14 +120,14 @@ def test_a_record_replaces_what_readme_shows(tmp_path, capsys, monkeypatch):
     readme.write_text(f"before\n{command.START}\nstale\n{command.END}\nafter\n")
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "FULL", TINY)
-    monkeypatch.setattr(command, "PLACE", tmp_path / "results")
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
     command.main(quick=False, out=None, record=True)
     text = readme.read_text()
     assert text.startswith(f"before\n{command.START}\n")
     assert text.endswith(f"{command.END}\nafter\n")
     assert "stale" not in text
     assert "| W8A8 static, per channel |" in text
-    assert "(results/results.md)" in text
+    assert "(pipeline/results.md)" in text
 
 
 def test_intervals_are_those_of_students_distribution():

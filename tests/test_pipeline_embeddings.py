@@ -9,41 +9,10 @@ import pytest
 import halfbyte
 from bench.pipeline import bert, embedders, embeddings, minilm, similarity, text
 from bench.pipeline.progress import Progress
+from small_bert import HEADS, IDS, D, random_tensors
 
-D, LAYERS, WORDS, HEADS = 64, 2, 100, 4
 OURS = [contender for contender in embedders.contenders() if contender.library == "halfbyte"]
 SCHEMES = {contender.scheme: contender for contender in OURS}
-IDS = np.random.default_rng(1).integers(0, WORDS, (5, 7))
-
-
-def random_tensors(seed=0):
-    """A checkpoint, by the names that BERT's have."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape, size=1.0):
-        return (size * rng.standard_normal(shape)).astype(np.float32)
-
-    def norm(name):
-        return {
-            f"{name}.LayerNorm.weight": 1 + normal(D, size=0.1),
-            f"{name}.LayerNorm.bias": normal(D, size=0.1),
-        }
-
-    def linear(name, n, k):
-        return {f"{name}.weight": normal(n, k, size=k**-0.5), f"{name}.bias": normal(n, size=0.1)}
-
-    tensors = norm("embeddings")
-    for kind, length in (("word", WORDS), ("position", 16), ("token_type", 2)):
-        tensors[f"embeddings.{kind}_embeddings.weight"] = normal(length, D)
-    for i in range(LAYERS):
-        name = f"encoder.layer.{i}"
-        for part in ("query", "key", "value"):
-            tensors |= linear(f"{name}.attention.self.{part}", D, D)
-        tensors |= linear(f"{name}.attention.output.dense", D, D)
-        tensors |= norm(f"{name}.attention.output")
-        tensors |= linear(f"{name}.intermediate.dense", 4 * D, D)
-        tensors |= linear(f"{name}.output.dense", D, 4 * D) | norm(f"{name}.output")
-    return tensors
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,14 @@ from __future__ import annotations
 import numpy as np
 
 import halfbyte
-from bench.pipeline.layers import Array, Linear, number
+from bench.pipeline.devices import Array
+from bench.pipeline.layers import Linear, number
 
 
 class Single:
-    """FP32, by NumPy: what the others are compared with."""
+    """FP32, by NumPy or CuPy: what the others are compared with."""
+
+    flushed_share = 0.0  # of the gradients' elements that are not 0: are, once rounded
 
     def prepare(self, layers: list[Linear]) -> None:
         """Make the parameters what is trained."""
@@ -47,7 +50,11 @@ class Half(Single):
     """FP16 weights and activations, sums in FP32; what is element by element is FP32."""
 
     def __init__(self) -> None:
-        self.gradients = self.flushed = 0
+        self.gradients = self.flushed = 0  # elements; on a GPU these are counted there
+
+    @property
+    def flushed_share(self) -> float:  # type: ignore[override]
+        return float(self.flushed / self.gradients) if self.gradients else 0.0
 
     def prepare(self, layers: list[Linear]) -> None:
         for layer in layers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BERT in NumPy, its linear layers given as functions.
+"""BERT in NumPy or CuPy, its linear layers given as functions.
 
     ids (b, t) -> rows of tables, added up -> norm -> blocks -> mean over t, of length 1
 
@@ -9,7 +9,7 @@ A block, on h of shape (b t, d):
     h = norm(h + contract(expand(h)))         expand has the gelu
 
 The sentences of a batch have the same length: nothing is padded, and nothing masked. What is
-not a linear layer is computed in FP32. Arrays of CuPy go the same way.
+not a linear layer is computed in FP32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = Any  # of NumPy or CuPy
+from bench.pipeline.devices import Array, Device
+
 Apply = Callable[[Array], Array]  # (rows, k) -> (rows, n)
 EPSILON = np.float32(1e-12)  # of layer_norm: that of BERT
 
@@ -104,6 +105,16 @@ def load(tensors: Mapping[str, np.ndarray], heads: int) -> Bert:
     words, positions = tables
     positions = positions + tensors["embeddings.token_type_embeddings.weight"][0]
     return Bert(words, positions, norm("embeddings"), tuple(map(block, range(count))), heads)
+
+
+def moved(part: Any, device: Device) -> Any:
+    """A network, or a part of it, with its arrays on a device."""
+    if isinstance(part, np.ndarray):
+        return device.asarray(part)
+    if isinstance(part, tuple):
+        parts = (moved(each, device) for each in part)
+        return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
+    return part
 
 
 def embed(model: Bert, ids: Array) -> Array:

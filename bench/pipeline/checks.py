@@ -2,7 +2,11 @@
 """A quantized network beside the plain NumPy reference, layer by layer.
 
 Two questions. Are these the reference's bits? And how far is the integers' result from the product
-that simulated quantization takes, FP32 of fake-quantized numbers: within its bound?
+that simulated quantization takes, FP32 of fake-quantized numbers: within its bound? Of halves on a
+GPU there is the second one alone (`cores`).
+
+The reference computes in the CPU's memory. What lies between layers is the same for both: where the
+network is, by NumPy or CuPy.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from typing import Any
 import numpy as np
 
 import halfbyte_reference as reference
-from bench.pipeline.layers import Array, Linear
+from bench.pipeline import cores
+from bench.pipeline.devices import Array, codes_of, downloaded, on_gpu, on_host
+from bench.pipeline.layers import Linear
 from bench.pipeline.quantized import Grid, Halves, Quantized
 from halfbyte import QuantizedTensor
 
@@ -27,38 +33,40 @@ class Reference:
         self.checked = checked
         # The largest distance to the fake-quantized product, of its bound; floats have none.
         self.of_bound = None if checked.scheme.x_bits == 16 else 0.0
-        self.codes = [codes_of(w) for w in checked.weights]
+        self.weights = [downloaded(w) for w in checked.weights]
+        self.codes = [codes_of(w) for w in self.weights]
 
     def __call__(self, x: Array) -> Array:
         grid = self.checked.grids[0]
         if self.checked.takes_codes:
-            found = quantized(x, grid)
-            x = QuantizedTensor(found.codes, found.scale, found.zero_point)
+            x = quantized_tensor(on_host(x), grid, like=x)
         return self.checked.network.forward(x, self)
 
     def linear(self, layer: Linear, x: Array | QuantizedTensor) -> Array | QuantizedTensor:
-        place = self.checked.place[id(layer)]
-        w, grid, wide = self.checked.weights[place], self.checked.grids[place], {}
+        place, like, wide = self.checked.place[id(layer)], layer.b, {}
+        w, grid = self.weights[place], self.checked.grids[place]
         if isinstance(x, QuantizedTensor):
+            x = downloaded(x)
             x, wide = x.values, {"x_scale": x.scale, "x_zero_point": x.zero_point}
         elif grid is not None:
-            x, *rest = quantized(x, grid)
+            x, *rest = quantized(on_host(x), grid)
             wide = dict(zip(("x_scale", "x_zero_point"), rest, strict=True))
+        else:
+            x = on_host(x)
         known = {
             "axis": w.axis,
             "group_size": w.group_size,
-            "bias": layer.b,
+            "bias": on_host(layer.b),
             "x_bits": max(self.checked.scheme.x_bits, 8),
             "activation": layer.activation,
         }
         y = reference.linear_int(x, self.codes[place], w.scale, **known, **wide)
         if self.of_bound is not None:
-            self.of_bound = max(self.of_bound, distance(y, x, wide, layer, w))
+            self.of_bound = max(self.of_bound, distance(y, x, wide, known, w))
         after = self.checked.requantized(place)
         if not after:
-            return y
-        found = quantized(y, Grid(after["out_scale"], after["out_zero_point"]))
-        return QuantizedTensor(found.codes, found.scale, found.zero_point)
+            return np.asarray(y, like=like)
+        return quantized_tensor(y, Grid(after["out_scale"], after["out_zero_point"]), like=like)
 
     def product(self, a: Array, b: Array) -> Array:
         return self.checked.product(a, b)
@@ -87,14 +95,19 @@ class HalfReference:
         return c
 
 
-def check(network: Any, x: Array) -> tuple[bool, float | None]:
+def check(network: Any, x: Array) -> tuple[bool | None, float | None]:
     """Whether the logits have the reference's bits; the largest distance of its bound."""
-    expected = (HalfReference if isinstance(network, Halves) else Reference)(network)
-    same = np.array_equal(bits(network(x)), bits(expected(x)))
-    return same, expected.of_bound
+    halves = isinstance(network, Halves)
+    if on_gpu(x) and (halves or network.scheme.x_bits == 16):
+        return None, cores.of_bound(network, x)
+    expected = (HalfReference if halves else Reference)(network)
+    got, want = (bits(on_host(each(x))) for each in (network, expected))
+    return np.array_equal(got, want), expected.of_bound
 
 
-def distance(y: Array, x: Array, grid: dict[str, Any], layer: Linear, w: QuantizedTensor) -> float:
+def distance(
+    y: np.ndarray, x: np.ndarray, grid: dict[str, Any], known: dict[str, Any], w: QuantizedTensor
+) -> float:
     """How far y is from FP32 of fake-quantized x and w, of what rounding allows.
 
     Integers: the sum of a group is exact, and is rounded three times at most on its way to y, as is
@@ -107,29 +120,31 @@ def distance(y: Array, x: Array, grid: dict[str, Any], layer: Linear, w: Quantiz
     else:
         xq = reference.dequantize(x, grid["x_scale"], grid["x_zero_point"])
     wq = w.dequantize()
-    fake = xq @ wq.T + layer.b
+    fake = xq @ wq.T + known["bias"]
     size = np.abs(xq).astype(np.float64) @ np.abs(wq.T).astype(np.float64)
     k = wq.shape[1]
     groups = -(-k // w.group_size) if w.group_size else 0
     gamma = reference.bounds.gamma
     bound = (gamma(k + 3, U) + gamma(groups + 3, U)) * size * (1 + 4 * U)
     bound += 2 * U * (np.abs(fake) + bound)
-    if layer.activation:
+    if known["activation"]:
         fake = np.maximum(fake, 0)  # which brings numbers closer together
     off = np.abs(y.astype(np.float64) - fake)
     return float(np.max(off / np.maximum(bound, math.ulp(0.0))))
 
 
-def quantized(x: Array, grid: Grid) -> Any:
+def quantized(x: np.ndarray, grid: Grid) -> Any:
+    scale, zero_point = on_host(grid.scale), on_host(grid.zero_point)
     return reference.quantize(
-        x, bits=grid.bits, symmetric=False, scale=grid.scale, zero_point=grid.zero_point
+        x, bits=grid.bits, symmetric=False, scale=scale, zero_point=zero_point
     )
 
 
-def codes_of(q: QuantizedTensor) -> Array:
-    """int8 codes of any bits."""
-    return reference.unpack_nibbles(q.values, q.shape[-1], q.signed) if q.bits == 4 else q.values
+def quantized_tensor(x: np.ndarray, grid: Grid, like: Array) -> QuantizedTensor:
+    """The codes of x where `like` is."""
+    parts = (np.asarray(part, like=like) for part in quantized(x, grid))
+    return QuantizedTensor(*parts)
 
 
-def bits(x: Array) -> Array:
+def bits(x: np.ndarray) -> np.ndarray:
     return x.view(f"u{x.dtype.itemsize}")

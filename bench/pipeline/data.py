@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.pipeline.devices import CPU, Array, Device
+
 CLASSES = 10
 SIDE = 8
 TRAINED, CALIBRATED = 897, 200  # the other 700 are tested
@@ -16,8 +18,8 @@ INK = np.float32(16)  # the darkest pixel
 
 @dataclass(frozen=True)
 class Part:
-    x: np.ndarray  # float32, (number, 64), in 0 .. 1
-    y: np.ndarray  # int, (number,)
+    x: Array  # float32, (number, 64), in 0 .. 1
+    y: Array  # int, (number,)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -40,8 +42,9 @@ def digits() -> Part:
     return Part(x.astype(np.float32) / INK, y)
 
 
-def split(seed: int) -> Split:
+def split(seed: int, device: Device = CPU) -> Split:
     whole = digits()
     order = np.random.default_rng(seed).permutation(len(whole))
-    places = np.split(order, [TRAINED, TRAINED + CALIBRATED])
-    return Split(*(Part(whole.x[place], whole.y[place]) for place in places))
+    parts = np.split(order, [TRAINED, TRAINED + CALIBRATED])
+    move = device.asarray
+    return Split(*(Part(move(whole.x[part]), move(whole.y[part])) for part in parts))

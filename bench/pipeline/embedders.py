@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who embeds sentences: halfbyte's schemes, NumPy in FP32, torch and onnxruntime."""
+"""Who embeds sentences: halfbyte's schemes, NumPy or CuPy in FP32, torch and onnxruntime.
+
+A network is where its arrays are, and so are the ids of its embedder and what that returns. Torch
+and onnxruntime are given one in the CPU's memory; torch moves it to the GPU itself.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,10 +17,11 @@ import numpy as np
 import halfbyte
 import halfbyte_reference as reference
 from bench.pipeline import bert_onnx, bert_torch
-from bench.pipeline.bert import Apply, Array, Bert, Weights, embed
-from halfbyte import Int4Array, PackedMatrix, QuantizedTensor
+from bench.pipeline.bert import Apply, Bert, Weights, embed
+from bench.pipeline.devices import Array, codes_of, downloaded, on_gpu, on_host
+from halfbyte import PackedMatrix, QuantizedTensor
 
-Embedder = Callable[[np.ndarray], np.ndarray]  # ids (b, t) -> embeddings (b, d)
+Embedder = Callable[[Array], Array]  # ids (b, t) -> embeddings (b, d)
 OfWeights = Callable[[Array], Any]  # float32 (n, k) -> float16 array or QuantizedTensor
 
 
@@ -32,24 +37,32 @@ class Contender(NamedTuple):
     make: Callable[[Bert], Made]
 
 
-def contenders(*, quick: bool = False) -> list[Contender]:
-    """FP32 in NumPy first, with which the others are compared."""
+def contenders(*, quick: bool = False, library: str = "numpy") -> list[Contender]:
+    """FP32 in NumPy or CuPy first, with which the others are compared."""
     sizes, some = ((32,), (32,)) if quick else ((32, 64, 128), (32, 128))
+    others = _others(some) if library == "numpy" else [Contender("torch", "FP32", _torch_on_gpu)]
     return [
-        Contender("numpy", "FP32", _numpy),
+        Contender(library, "FP32", _plain),
         _ours("FP16", halfbyte.to_f16),
         _ours("W8A8, per channel", int8),
         *(_ours(f"W4A8, groups of {size}", in_groups(size)) for size in sizes),
         _ours("W4A8, per channel", int4),
         *(_ours(f"W4A16, groups of {size}", in_groups(size), 16) for size in some),
+        *others,
+    ]
+
+
+def _others(sizes: Sequence[int]) -> list[Contender]:
+    in_4_bits = (
+        Contender("onnxruntime", f"W4A8, groups of {size}", _onnx_of(in_groups(size)))
+        for size in sizes
+    )
+    return [
         Contender("torch", "FP32", _torch),
         Contender("torch", "INT8, dynamic", functools.partial(_torch, dynamic=True)),
         Contender("onnxruntime", "FP32", _onnx),
         Contender("onnxruntime", "INT8, dynamic", _onnx_of(int8)),
-        *(
-            Contender("onnxruntime", f"W4A8, groups of {size}", _onnx_of(in_groups(size)))
-            for size in some
-        ),
+        *in_4_bits,
     ]
 
 
@@ -81,18 +94,24 @@ class Linear:
         given = {"activation": self.activation, "x_bits": self.x_bits}
         return halfbyte.linear(x, self.packed, self.bias, **given)
 
+    @property
+    def has_bits(self) -> bool:
+        """Whether its bits are the reference's: tensor cores add halves in their own order."""
+        of_integers = isinstance(self.w, QuantizedTensor) and self.x_bits == 8
+        return of_integers or not on_gpu(self.bias)
+
     def in_numpy(self) -> Apply:
         """The reference's layer; its activation is halfbyte's, whose bits are a backend's own."""
-        w = self.w
+        w, bias = self.w, on_host(self.bias)
         if isinstance(w, QuantizedTensor):
-            codes = Int4Array(w.values, w.shape).unpack() if w.bits == 4 else w.values
+            w = downloaded(w)
             given = {"axis": w.axis, "group_size": w.group_size, "x_bits": self.x_bits}
             plain = functools.partial(
-                reference.linear_int, codes=codes, scale=w.scale, bias=self.bias, **given
+                reference.linear_int, codes=codes_of(w), scale=w.scale, bias=bias, **given
             )
         else:
-            plain = functools.partial(reference.linear, w=w, bias=self.bias)
-        return lambda x: activated(plain(x), self.activation)
+            plain = functools.partial(reference.linear, w=w, bias=bias)
+        return lambda x: activated(np.asarray(plain(on_host(x)), like=x), self.activation)
 
 
 def linear(weights: Weights, of_weights: OfWeights, x_bits: int = 8) -> Linear:
@@ -106,7 +125,9 @@ def _ours(scheme: str, of_weights: OfWeights, x_bits: int = 8) -> Contender:
     def make(model: Bert) -> Made:
         layers = model.mapped(lambda weights: linear(weights, of_weights, x_bits))
         nbytes = sum(layer.w.nbytes for layer in layers.linears)
-        return Made(_embedder(layers), nbytes, _embedder(layers.mapped(Linear.in_numpy)))
+        has_bits = all(layer.has_bits for layer in layers.linears)
+        plain = _embedder(layers.mapped(Linear.in_numpy)) if has_bits else None
+        return Made(_embedder(layers), nbytes, plain)
 
     return Contender("halfbyte", scheme, make)
 
@@ -115,13 +136,13 @@ def _embedder(layers: Bert) -> Embedder:
     return functools.partial(embed, layers)
 
 
-# ---- NumPy -------------------------------------------------------------------------------------
-def _numpy(model: Bert) -> Made:
+# ---- NumPy, CuPy -------------------------------------------------------------------------------
+def _plain(model: Bert) -> Made:
     return Made(_embedder(model.mapped(float32)), _nbytes(model))
 
 
 def float32(weights: Weights) -> Apply:
-    """A layer in NumPy, but for its activation."""
+    """A layer in NumPy or CuPy, but for its activation."""
 
     def apply(x: Array) -> Array:
         y = x @ weights.w.T
@@ -148,6 +169,10 @@ def _torch(model: Bert, *, dynamic: bool = False) -> Made:
     # Its scales are doubles, beside zero points; counted here are those that halfbyte keeps.
     nbytes = sum(int8(weights.w).nbytes for weights in model.linears)
     return Made(bert_torch.embedder(model, dynamic=dynamic), nbytes if dynamic else _nbytes(model))
+
+
+def _torch_on_gpu(model: Bert) -> Made:
+    return Made(bert_torch.embedder(model, device="cuda"), _nbytes(model))
 
 
 def _onnx(model: Bert) -> Made:

@@ -27,6 +27,8 @@ import numpy as np
 import halfbyte
 from bench import machine
 from bench.pipeline import minilm, similarity, text
+from bench.pipeline.bert import moved
+from bench.pipeline.devices import CPU, Array, Device, on_host
 from bench.pipeline.embedders import Contender, Embedder, Made, contenders
 from bench.pipeline.progress import Progress
 from bench.pipeline.table import Embedded, difference, spread
@@ -58,64 +60,92 @@ def corpus_of(*, quick: bool) -> Corpus:
     return Corpus(ids, [sentence.module for sentence in sentences])
 
 
-def steps(*, quick: bool) -> int:
+def steps(*, quick: bool, device: Device = CPU) -> int:
     """How often `run` says progress.step."""
-    return 1 + len(contenders(quick=quick)) + (QUICK_ROUNDS if quick else ROUNDS)
+    return (
+        1
+        + len(contenders(quick=quick, library=device.library))
+        + (QUICK_ROUNDS if quick else ROUNDS)
+    )
 
 
-def run(quick: bool, progress: Any, rows: list[Embedded] | None = None) -> list[Embedded]:
+def run(
+    quick: bool, progress: Any, rows: list[Embedded] | None = None, device: Device = CPU
+) -> list[Embedded]:
     """A row for each contender, FP32 first; each is in `rows` as soon as it is known, times last.
 
     Returns `rows`; without any where something is not installed, which `progress` is told.
     """
     rows = [] if rows is None else rows
-    missing = minilm.missing()
+    missing = ", ".join(minilm.missing())
     if missing:
-        absent = ", ".join(missing)
-        progress.note(f"embeddings: left out, not installed: {absent} ({minilm.INSTALL})")
+        progress.note(f"embeddings: left out, not installed: {missing} ({minilm.INSTALL})")
         return rows
     progress.step("embeddings: docstrings")
     corpus, model = corpus_of(quick=quick), minilm.network()
+    there = moved(model, device)
     embedders: dict[int, Embedder] = {}  # by row
     baseline = None
     with others_on_one_thread():
-        for i, contender in enumerate(contenders(quick=quick)):
+        for i, contender in enumerate(contenders(quick=quick, library=device.library)):
             progress.step(f"embeddings: {contender.scheme}, {contender.library}")
-            if importlib.util.find_spec(contender.library) is None:
+            note = _absent(contender.library, device)
+            if note:
                 absent = Embedded(contender.scheme, None, None, None, None)
-                rows.append(replace(absent, library=contender.library, note="not installed"))
+                rows.append(replace(absent, library=contender.library, note=note))
                 continue
-            made = contender.make(model)
-            embeddings = embed_all(made.embed, corpus.ids)
+            made = contender.make(model if contender.library == "torch" else there)
+            embeddings = embed_all(made.embed, corpus.ids, device)
             baseline = embeddings if baseline is None else baseline
-            rows.append(_row(contender, made, embeddings, baseline, corpus))
+            rows.append(_row(contender, made, embeddings, baseline, corpus, device))
             embedders[i] = made.embed
-        times = _times(embedders, corpus, QUICK_ROUNDS if quick else ROUNDS, progress)
+        times = _times(embedders, corpus, QUICK_ROUNDS if quick else ROUNDS, progress, device)
     for i, of_row in times.items():
         rows[i] = replace(rows[i], milliseconds=of_row)
     return rows
 
 
-def embed_all(embed: Embedder, ids: Sequence[np.ndarray]) -> np.ndarray:
+def _absent(library: str, device: Device) -> str:
+    """Why a library is left out, if it is."""
+    if importlib.util.find_spec(library) is None:
+        return "not installed"
+    if library == "torch" and device.library == "cupy":
+        import torch
+
+        return "" if torch.cuda.is_available() else "no CUDA"
+    return ""
+
+
+def embed_all(embed: Embedder, ids: Sequence[np.ndarray], device: Device = CPU) -> np.ndarray:
     """The embeddings of all sentences: those of one length are a batch, so that none is padded."""
     by_length = defaultdict(list)
     for i, sentence in enumerate(ids):
         by_length[len(sentence)].append(i)
+
+    def embedded(batch: list[np.ndarray]) -> np.ndarray:
+        return on_host(embed(device.asarray(np.stack(batch))))
+
     parts = {
         i: row
         for members in by_length.values()
-        for i, row in zip(members, embed(np.stack([ids[i] for i in members])), strict=True)
+        for i, row in zip(members, embedded([ids[i] for i in members]), strict=True)
     }
     return np.stack([parts[i] for i in range(len(ids))])
 
 
 def _row(
-    contender: Contender, made: Made, x: np.ndarray, baseline: np.ndarray, corpus: Corpus
+    contender: Contender,
+    made: Made,
+    x: np.ndarray,
+    baseline: np.ndarray,
+    corpus: Corpus,
+    device: Device,
 ) -> Embedded:
     same_bits = None
     if made.reference is not None:
-        shortest = min(corpus.ids, key=len)[None]
-        same_bits = made.embed(shortest).tobytes() == made.reference(shortest).tobytes()
+        shortest = device.asarray(min(corpus.ids, key=len)[None])
+        got, want = (on_host(embed(shortest)) for embed in (made.embed, made.reference))
+        same_bits = got.tobytes() == want.tobytes()
     return Embedded(
         contender.scheme,
         float(similarity.cosines(x, baseline).mean()),
@@ -129,11 +159,15 @@ def _row(
 
 # ---- time --------------------------------------------------------------------------------------
 def _times(
-    embedders: dict[int, Embedder], corpus: Corpus, rounds: int, progress: Any
+    embedders: dict[int, Embedder],
+    corpus: Corpus,
+    rounds: int,
+    progress: Any,
+    device: Device,
 ) -> dict[int, dict[int, float]]:
-    """Milliseconds a sentence, by embedder and batch, on one thread: the fastest of the rounds, for
-    what else runs only adds."""
-    batches = {count: corpus.of_one_length(count) for count in BATCHES}
+    """Milliseconds a sentence, by embedder and batch, on one thread or a GPU: the fastest of the
+    rounds, for what else runs only adds."""
+    batches = {count: device.asarray(corpus.of_one_length(count)) for count in BATCHES}
     seen: dict[tuple[int, int], list[float]] = defaultdict(list)
     threads = halfbyte.get_num_threads()
     halfbyte.set_num_threads(1)
@@ -142,18 +176,20 @@ def _times(
             progress.step(f"embeddings: times, round {i + 1} of {rounds}")
             for key, embed in embedders.items():
                 for count, ids in batches.items():
-                    seen[key, count].append(_milliseconds(embed, ids) / count)
+                    seen[key, count].append(_milliseconds(embed, ids, device) / count)
     finally:
         halfbyte.set_num_threads(threads)
     return {key: {n: min(seen[key, n]) for n in BATCHES} for key in embedders}
 
 
-def _milliseconds(embed: Embedder, ids: np.ndarray) -> float:
-    """Of a call that follows others."""
+def _milliseconds(embed: Embedder, ids: Array, device: Device) -> float:
+    """Of a call that follows others. What a GPU has been asked for is waited for each time."""
     embed(ids)
+    device.wait()
     calls, began = 0, time.perf_counter()
     while True:
         embed(ids)
+        device.wait()
         calls += 1
         took = time.perf_counter() - began
         if took >= SECONDS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 import halfbyte
+from bench.pipeline.devices import Array, Device
 from halfbyte import QuantizedTensor
 
-Array = np.ndarray
 TAPS = 3  # rows that a convolution sees at once
 
 
@@ -30,6 +31,13 @@ class Linear:
         spread = np.sqrt((2 if activation else 1) / k)  # He's, where half of the outputs are cut
         w = generator.standard_normal((n, k), np.float32) * np.float32(spread)
         return Linear(w, np.zeros(n, np.float32), activation)
+
+
+def moved(network: Any, device: Device) -> Any:
+    """A network that was drawn, its parameters where the run's arrays are."""
+    for layer in network.layers:
+        layer.w, layer.b = device.asarray(layer.w), device.asarray(layer.b)
+    return network
 
 
 def windows(x: Array | QuantizedTensor) -> Array | QuantizedTensor:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bench.pipeline.data import CLASSES, SIDE
+from bench.pipeline.devices import Array
 from bench.pipeline.layers import (
-    Array,
     Linear,
     norm,
     norm_backward,
@@ -131,6 +131,7 @@ class Transformer:
     def __init__(self, generator: np.random.Generator, width: int = 64, heads: int = 2) -> None:
         # A row's pixels, and which row it is: the layer's weights hold the places' vectors, too.
         self.embedding = Linear.drawn(generator, 2 * SIDE, width, None)
+        self.places = np.eye(SIDE, dtype=np.float32)
         self.blocks = [Block(generator, width, heads) for _ in range(2)]
         self.head = Linear.drawn(generator, width, CLASSES, None)
         inner = [layer for block in self.blocks for layer in block.layers]
@@ -138,8 +139,8 @@ class Transformer:
 
     def forward(self, x: Array, how: Any) -> Array:
         rows = x.reshape(-1, SIDE, SIDE)
-        places = np.eye(SIDE, dtype=rows.dtype, like=rows)
-        tokens = np.concatenate([rows, np.broadcast_to(places, rows.shape)], axis=-1)
+        self.places = np.asarray(self.places, like=rows)  # moved once
+        tokens = np.concatenate([rows, np.broadcast_to(self.places, rows.shape)], axis=-1)
         x = number(how.linear(self.embedding, tokens))
         for block in self.blocks:
             x = block.forward(x, how)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same networks in PyTorch, where it is installed: float32, and its dynamic INT8."""
+"""The same networks in PyTorch, where it is installed: float32, and its dynamic INT8.
+
+On a GPU torch and CuPy are on the same stream, the default one, so that neither waits.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from bench.pipeline.data import CLASSES, SIDE
-from bench.pipeline.layers import TAPS, Array
+from bench.pipeline.devices import Array, on_gpu, on_host
+from bench.pipeline.layers import TAPS
 from bench.pipeline.networks import MLP, Convolution, Transformer
 
 
@@ -21,6 +23,9 @@ def torch_of(network: Any, *, int8: bool = False) -> Callable[[Array], Array] | 
         return None
     import torch
 
+    there = on_gpu(network.layers[0].w)
+    if there and (int8 or not torch.cuda.is_available()):  # its INT8 is for CPUs
+        return None
     torch.set_num_threads(1)
     kinds = {MLP: _mlp, Convolution: _convolution, Transformer: _transformer}
     module = kinds[type(network)](torch, network).eval()
@@ -29,15 +34,22 @@ def torch_of(network: Any, *, int8: bool = False) -> Callable[[Array], Array] | 
             warnings.simplefilter("ignore")  # deprecated, and still what tutorials teach
             module = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear})
 
-    def call(x: Array) -> Array:
+    def on_cpu(x: Array) -> Array:
         with torch.inference_mode():
             return module(torch.from_numpy(x)).numpy()
 
-    return call
+    def on_cuda(x: Array) -> Any:
+        with torch.inference_mode():
+            return module(torch.from_dlpack(x))
+
+    if there:
+        torch.backends.cudnn.allow_tf32 = False  # FP32 is FP32, as CuPy's is
+        module.cuda()
+    return on_cuda if there else on_cpu
 
 
 def _tensor(torch: Any, x: Array) -> Any:
-    return torch.nn.Parameter(torch.from_numpy(np.array(x)), requires_grad=False)
+    return torch.nn.Parameter(torch.from_numpy(on_host(x).copy()), requires_grad=False)
 
 
 def _linear(torch: Any, layer: Any) -> Any:
@@ -95,7 +107,7 @@ def _transformer(torch: Any, network: Transformer) -> Any:
             )
             self.blocks = torch.nn.Sequential(*blocks)
             self.norm = torch.nn.LayerNorm(width, elementwise_affine=False)
-            self.places = torch.eye(SIDE)
+            self.register_buffer("places", torch.eye(SIDE))
 
         def forward(self, x: Any) -> Any:
             rows = x.reshape(-1, SIDE, SIDE)

@@ -29,7 +29,7 @@ KINDS = {  # the beginning of a scheme, how it is drawn
 LABELS = {"A4": "W4A4, W3A4, W2A4", "QAT": "the same, trained again"}
 TICKS = (2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 15, 20, 30, 50, 70)
 SHOWN = ("FP16", "W8A8 static, per channel", "W8A8 dynamic, per channel", "W4A8, groups of 32, mse")
-PEERS = ("numpy FP32", "torch f32", "torch int8")
+PEERS = ("{} FP32", "torch f32", "torch int8")
 DPI = 110
 
 
@@ -136,21 +136,23 @@ def _speed(figure: Any, found: Found) -> bool:
     networks = dict.fromkeys(row.network for row in rows)
     if not networks:
         return False
-    names = [*SHOWN, *PEERS]
+    peers = [name.format(found.library) for name in PEERS]
+    names = [*SHOWN, *peers]
     axes = _panels(figure, len(networks), sharey=True)
     for axis, network in zip(axes, networks, strict=True):
-        rates = _rates([row for row in rows if row.network == network])
+        rates = _rates([row for row in rows if row.network == network], found.library)
         for place, name in enumerate(names):
-            style = {"color": "#bbbbbb", "hatch": "//"} if name in PEERS else {"color": BLUE}
+            style = {"color": "#bbbbbb", "hatch": "//"} if name in peers else {"color": BLUE}
             axis.barh(-place, rates.get(name, 0), edgecolor=GROUND, **style)
         axis.set_title(network, fontsize=9)
     axes[0].set_yticks([-place for place in range(len(names))], names)
-    figure.supxlabel("thousand images a second, batches of 256, one thread", fontsize=8)
+    of = "one thread" if found.library == "numpy" else "one GPU"
+    figure.supxlabel(f"thousand images a second, batches of 256, {of}", fontsize=8)
     return True
 
 
-def _rates(rows: list[Row]) -> dict[str, float]:
+def _rates(rows: list[Row], library: str) -> dict[str, float]:
     times = {row.scheme: row.milliseconds for row in rows if row.scheme in SHOWN}
-    times["numpy FP32"] = rows[0].numpy
+    times[f"{library} FP32"] = rows[0].numpy
     times |= {f"torch {row.torch_kind}": row.torch for row in rows if row.torch}
     return {name: 256 / known[256] for name, known in times.items()}

@@ -17,7 +17,8 @@ import numpy as np
 import halfbyte
 from bench.pipeline.arithmetic import Single
 from bench.pipeline.data import Part
-from bench.pipeline.layers import Array, Linear
+from bench.pipeline.devices import Array
+from bench.pipeline.layers import Linear
 from bench.pipeline.quantized import Quantized
 from bench.pipeline.training import train
 
@@ -34,7 +35,7 @@ class FewBits(Single):
         self.bits = start.scheme.w_bits
         self.w_scales = [w.scale.copy() for w in start.weights]
         grids = [grid for grid in start.grids if grid is not None]
-        self.grids = [replace(grid, scale=np.array(grid.scale)) for grid in grids]
+        self.grids = [replace(grid, scale=grid.scale.copy()) for grid in grids]
         self.w_gradients = [None] * len(self.grids)  # of the scales
         self.x_gradients = [None] * len(self.grids)
 

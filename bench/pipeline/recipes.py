@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.pipeline import schemes
+from bench.pipeline.devices import CPU, Device
 from bench.pipeline.networks import MLP, Convolution, Transformer
 from bench.pipeline.schemes import Scheme
 
@@ -26,6 +27,7 @@ class Effort:
     regimes: int  # seeds of the search for the loss at which unscaled FP16 fails
     quick: bool = False
     workers: int = 0  # processes, one seed's network each; 0: one a core
+    device: Device = CPU
 
 
 FULL, QUICK = Effort(10, 1.0, 4), Effort(2, 0.5, 2, quick=True)

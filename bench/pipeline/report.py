@@ -18,7 +18,7 @@ from bench.table import markdown_table
 
 HEAD = (
     *("scheme", "accuracy", "to FP32, 95 %", "bytes", "ms, 1", "ms, 256"),
-    *("numpy FP32", "torch", "reference's bits"),
+    *("{} FP32", "torch", "reference's bits"),
 )
 PTQ = "W{}A4 static, per channel, mse"
 ALT = {
@@ -61,11 +61,15 @@ def markdown(found: Found, machine: dict[str, Any], pictures: Iterable[str]) -> 
 def described(found: Found, machine: dict[str, Any]) -> list[str]:
     seeds = max((len(row.accuracy) for row in found.rows.values()), default=0)
     return [
-        f"{machine['cpu']}, {machine['isa']}, one thread. Digits: 897 to train on, 200 to",
+        f"{where(machine)}. Digits: 897 to train on, 200 to",
         f"calibrate, 700 to test, drawn anew for each of {seeds} seeds. Accuracy in per cent, mean",
         "± standard deviation; differences are paired by seed, with their 95 % interval.",
-        "Milliseconds of a batch of 1 and of 256, and of 1 / 256 in NumPy and in torch.",
+        f"Milliseconds of a batch of 1 and of 256, and of 1 / 256 in {found.library} and in torch.",
     ]
+
+
+def where(machine: dict[str, Any]) -> str:
+    return machine.get("gpu") or f"{machine['cpu']}, {machine['isa']}, one thread"
 
 
 def network(found: Found, name: str) -> list[str]:
@@ -79,7 +83,8 @@ def network(found: Found, name: str) -> list[str]:
         for better, worse in COMPARED
         if (name, better) in found.rows
     ]
-    lines = markdown_table(HEAD, [_cells(row, baseline) for row in rows])
+    head = [name.format(found.library) for name in HEAD]
+    lines = markdown_table(head, [_cells(row, baseline) for row in rows])
     if compared:
         lines += ["", *markdown_table(("scheme", "instead of", "accuracy gained, 95 %"), compared)]
     return lines
@@ -176,9 +181,12 @@ def bounds(found: Found) -> list[str]:
     checked = [row.same_bits for row in found.rows.values() if row.same_bits is not None]
     if not shares:
         return []
+    distance = "The distance of the integers' results to FP32 products of fake-quantized numbers"
+    if found.library != "numpy":
+        distance += ", and of products of halves to the exact ones,"
     return [
         f"{sum(checked)} of {len(checked)} schemes give the reference's bits, on every seed.",
-        "The distance of the integers' results to FP32 products of fake-quantized numbers is at",
+        f"{distance} is at",
         f"most {max(shares):.2f} of its bound.",
     ]
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import halfbyte
 from bench.pipeline import checks, embeddings, peers, qat, schemes, timing, workers
 from bench.pipeline.arithmetic import Half, Single
 from bench.pipeline.data import Split, split
+from bench.pipeline.layers import moved
 from bench.pipeline.networks import MLP
 from bench.pipeline.progress import Progress
 from bench.pipeline.quantized import Halves, Quantized, quantized
@@ -50,6 +51,7 @@ class Found:
     traces: dict[tuple[str, str], list[Trace]] = field(default_factory=dict)
     regimes: dict[float, Regime] = field(default_factory=dict)  # by what the loss is multiplied by
     embedded: list[Embedded] = field(default_factory=list)
+    library: str = "numpy"  # what computes in FP32
     complete: bool = False
 
     def row(self, network: str, scheme: str) -> Row:
@@ -65,6 +67,7 @@ class Found:
 
 def tell(effort: Effort, progress: Progress, found: Found) -> None:
     """Fill `found`; what is there when this is interrupted is worth printing."""
+    found.library = effort.device.library
     seeds = [(kind, effort, seed) for seed in range(effort.seeds) for kind in RECIPES]
     progress.phase("train, quantize, train again", len(seeds))
     for (kind, _, seed), one in zip(seeds, workers.each(_seed, seeds, effort), strict=True):
@@ -80,16 +83,16 @@ def tell(effort: Effort, progress: Progress, found: Found) -> None:
     progress.phase("measure speed", len(RECIPES))
     for kind in RECIPES:
         progress.step(f"speed: {kind.name}")
-        _speed(kind, timing.QUICK_ROUNDS if effort.quick else timing.ROUNDS, found)
+        _speed(kind, effort, found)
 
-    progress.phase("real weights", embeddings.steps(quick=effort.quick))
-    embeddings.run(effort.quick, progress, found.embedded)
+    progress.phase("real weights", embeddings.steps(quick=effort.quick, device=effort.device))
+    embeddings.run(effort.quick, progress, found.embedded, effort.device)
     found.complete = True
 
 
 def _seed(kind: Any, effort: Effort, seed: int) -> Found:
     """One network with one seed's data and first weights: trained, quantized, trained again."""
-    found, parts, recipe = Found(), split(seed), RECIPES[kind]
+    found, parts, recipe = Found(), split(seed, effort.device), RECIPES[kind]
     network = _trained(kind, effort, seed, FP32, found)
     for name in (SCALED, *([UNSCALED] if recipe.unscaled else [])):
         _trained(kind, effort, seed, name, found)
@@ -117,7 +120,7 @@ def again_name(scheme: Scheme, method: str) -> str:
 def _trained(kind: Any, effort: Effort, seed: int, name: str, found: Found) -> Any:
     network, how, trace = _training(kind, effort, seed, name)
     row = found.row(kind.name, name)
-    row.accuracy.append(accuracy(network, how, split(seed).test))
+    row.accuracy.append(accuracy(network, how, split(seed, effort.device).test))
     if name == FP32:
         row.nbytes = sum(layer.w.nbytes + layer.b.nbytes for layer in network.layers)
     found.traces[kind.name, name] = [trace]
@@ -128,12 +131,13 @@ def _training(
     kind: Any, effort: Effort, seed: int, name: str, **settings: Any
 ) -> tuple[Any, Single, Trace]:
     """A network, trained as its name says, the arithmetic of that, and its trace."""
-    network, recipe = kind(np.random.default_rng(seed)), RECIPES[kind]
+    network, recipe = moved(kind(np.random.default_rng(seed)), effort.device), RECIPES[kind]
     how = Single() if name == FP32 else Half()
     settings |= {"epochs": max(1, round(recipe.epochs * effort.epochs)), "rate": recipe.rate}
     if name == SCALED:
         settings["scaler"] = halfbyte.GradScaler(growth_interval=GROWTH)
-    return network, how, train(network, how, split(seed).train, seed=seed, **settings)
+    part = split(seed, effort.device).train
+    return network, how, train(network, how, part, seed=seed, **settings)
 
 
 def _scored(made: Quantized | Halves, name: str, parts: Split, found: Found) -> None:
@@ -148,20 +152,23 @@ def _regime(weight: float, effort: Effort, seed: int) -> Regime:
     regime = Regime()
     for name in (FP32, SCALED, UNSCALED):
         network, how, trace = _training(MLP, effort, seed, name, weight=weight, eps=LEAST_EPS)
-        regime.rows[name] = Row(MLP.name, name, [accuracy(network, how, split(seed).test)])
+        regime.rows[name] = Row(
+            MLP.name, name, [accuracy(network, how, split(seed, effort.device).test)]
+        )
         regime.flushed[name] = [trace.flushed]
     return regime
 
 
-def _speed(kind: Any, rounds: int, found: Found) -> None:
+def _speed(kind: Any, effort: Effort, found: Found) -> None:
     """Of networks of the first seed. What was trained again computes what it did before."""
-    parts, how = split(0), Single()
-    network, *_ = _training(kind, FULL, 0, FP32)
+    parts, how = split(0, effort.device), Single()
+    network, *_ = _training(kind, replace(FULL, device=effort.device), 0, FP32)
     made = {s.name: quantized(network, s, parts.calibration.x) for s in RECIPES[kind].schemes}
     theirs = {name: peers.torch_of(network, int8=name == "int8") for name in ("f32", "int8")}
     calls: dict[str, Any] = {name: call for name, call in theirs.items() if call}
     calls |= made | {FP32: lambda x: network.forward(x, how)}
-    times = timing.in_turn(calls, parts.test.x, rounds)
+    rounds = timing.QUICK_ROUNDS if effort.quick else timing.ROUNDS
+    times = timing.in_turn(calls, parts.test.x, rounds, effort.device)
     for name in (FP32, *made):
         row = found.row(kind.name, name)
         row.numpy = times[FP32]
