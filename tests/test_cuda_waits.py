@@ -130,6 +130,25 @@ def test_check_of_the_data_waits_once(named, method, waits):
     assert waits.call_count == 1
 
 
+@counted
+@pytest.mark.parametrize("of", ["quantize", "linear"])
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["numbers", "arrays"])
+def test_given_scale_and_zero_point_are_copied_once(on_gpu, of, device):
+    with device.forced(), mock.patch.object(runtime, "launch", wraps=runtime.launch) as launch:
+        scale, zero = 0.5, 3
+        if on_gpu:
+            scale, zero = upload(np.array(scale, np.float32)), upload(np.array(zero, np.int32))
+        if of == "quantize":
+            got = halfbyte.quantize(upload(X), symmetric=False, scale=scale, zero_point=zero)
+        else:
+            w = QuantizedTensor(upload(codes((5, 40), 1)), upload(S[:5]), axis=0)
+            got = halfbyte.linear(upload(X), w, out_scale=scale, out_zero_point=zero)
+    kernels = [call.args[0] for call in launch.call_args_list]
+    assert kernels.count("copies") == 2 * on_gpu  # numbers are uploaded
+    assert got.scale is not scale
+    assert got.zero_point is not zero
+
+
 def test_values_on_a_gpu_are_not_checked(device):
     bad = np.float32([0, -1, np.nan, np.inf, 1, 1])
     with device.forced():

@@ -6,6 +6,7 @@ What passed `arrays.as_array` is one or the other. Nothing here waits for a GPU 
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -16,7 +17,13 @@ from halfbyte.arrays import is_numpy, on_device, place_of
 
 def backend_of(x: Any, operation: str) -> Any:
     """Return the module that has the operation's kernels for the device that x is on."""
-    return importlib.import_module(f"halfbyte.{'cuda' if on_device(x) else 'cpu'}.{operation}")
+    return _module("cuda" if on_device(x) else "cpu", operation)
+
+
+@functools.cache
+def _module(kind: str, operation: str) -> Any:
+    """Import it when the first call needs it."""
+    return importlib.import_module(f"halfbyte.{kind}.{operation}")
 
 
 def check_current(function: str, name: str, x: Any) -> None:
@@ -71,18 +78,25 @@ def zeros_like(x: Any, dtype: Any) -> Any:
 def beside(like: Any, value: Any, dtype: Any) -> Any:
     """Return a value as an array of this dtype on the device that `like` is on; None stays.
 
-    In the CPU's memory it is a copy in C order. On a GPU an array of this dtype is returned as it
-    is.
+    A new one, but that an array of this dtype on a GPU is returned as it is.
     """
+    return value if on_device(value) and value.dtype == dtype else own(like, value, dtype)
+
+
+def own(like: Any, value: Any, dtype: Any) -> Any:
+    """Return a value as a new array of this dtype, C order, on like's device; None stays."""
     if value is None:
         return None
+    if on_device(value):
+        array = empty(value, value.shape, dtype)
+        assign(array, value)
+        return array
+    array = np.array(value, dtype, order="C")
     if not on_device(like):
-        return np.array(value, dtype, order="C")
+        return array
     from halfbyte.cuda import runtime
 
-    if not on_device(value):
-        return runtime.upload(np.array(value, dtype, order="C"))
-    return value if value.dtype == dtype else copied(value, dtype)
+    return runtime.upload(array)
 
 
 def copied(x: Any, dtype: Any = None) -> Any:

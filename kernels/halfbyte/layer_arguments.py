@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.arrays import F16, F32, Array, exact_float, kind_of, require_dtype
-from halfbyte.devices import beside, copied
+from halfbyte.arrays import F16, F32, kind_of, require_dtype
+from halfbyte.devices import own
 from halfbyte.products import FLOATS, check_depth, result_dtype
 from halfbyte.quantized import (
     I8,
@@ -26,11 +26,11 @@ X_BITS = (8, 16)
 
 
 class Form(NamedTuple):
-    """What the result is: numbers, or codes if there is a scale."""
+    """What the result is: numbers, or codes if there is a scale, which then is the result's own."""
 
     dtype: np.dtype[Any]
-    scale: Array | None = None  # float32, shape ()
-    zero_point: Array | None = None  # int32, shape ()
+    scale: Any = None  # float32, shape ()
+    zero_point: Any = None  # int32, shape ()
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -39,18 +39,18 @@ class Form(NamedTuple):
 
     @property
     def requantization(self) -> Requantization | None:
-        """What the backend is told."""
+        """What the CPU's backend is told."""
         if self.scale is None:
             return None
         zero_point = 0 if self.zero_point is None else int(self.zero_point)
-        return Requantization(exact_float(self.scale[()]), zero_point, *self.limits)
+        return Requantization(int(self.scale.view(np.uint32)), zero_point, *self.limits)
 
-    def tensor(self, values: Any, view: Any, home: Any) -> QuantizedTensor:
-        """Make a tensor of codes, an array of this library that is seen as `view`."""
-        scale, zero_point = (
-            None if x is None else library.of(home, copied(beside(view, x, dtype)))
-            for x, dtype in ((self.scale, F32), (self.zero_point, I32))
-        )
+    def tensor(self, values: Any, home: Any) -> QuantizedTensor:
+        """Make a tensor of codes, an array of this library."""
+        scale, zero_point = self.scale, self.zero_point
+        if home is not np:
+            scale = library.of(home, scale)
+            zero_point = None if zero_point is None else library.of(home, zero_point)
         shape = tuple(values.shape)
         return QuantizedTensor._trusted(
             values, scale, zero_point, 8, None, None, self.dtype == I8, shape
@@ -131,9 +131,9 @@ def check_sums(name: str, x: Any, w: Any, k: int) -> None:
 
 
 def checked_form(
-    name: str, out: Array | None, out_dtype: Any, home: Any, scale: Any, zero_point: Any
+    name: str, x: Any, out: Any, out_dtype: Any, home: Any, scale: Any, zero_point: Any
 ) -> Form:
-    """Return what the result is to be."""
+    """Return what the result is to be, its parts beside x."""
     if scale is None:
         if zero_point is not None:
             msg = f"{name}: out_zero_point is given and out_scale is None; need out_scale"
@@ -147,7 +147,7 @@ def checked_form(
     elif dtype == U8:
         msg = f"{name}: out_dtype is uint8 and out_zero_point is None; need an out_zero_point"
         raise ValueError(msg)
-    return Form(dtype, scale, zero_point)
+    return Form(dtype, own(x, scale, F32), own(x, zero_point, I32))
 
 
 def check_x_bits(name: str, x_bits: Any) -> None:

@@ -18,7 +18,7 @@ from halfbyte.arrays import (
     require_dtype,
 )
 from halfbyte.casts import to_f16
-from halfbyte.devices import backend_of, beside, check_packed, empty
+from halfbyte.devices import backend_of, check_packed, empty
 from halfbyte.gemm import multiply_f16
 from halfbyte.layer_arguments import (
     SINGLE,
@@ -32,7 +32,7 @@ from halfbyte.layer_arguments import (
     refuse_shape,
 )
 from halfbyte.products import ANY_DEPTH, FLOATS, check_activation, checked_bias, row_blocks
-from halfbyte.quantized import I32, Codes, QuantizedRows, Scheme
+from halfbyte.quantized import Codes, QuantizedRows, Scheme
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 from halfbyte.tensors.arguments import device_views_of
 
@@ -118,11 +118,12 @@ def linear(
     home: Any = np
     view = out
     if not (
-        type(x) is _ndarray
-        and (type(w) is PackedMatrix or type(w) is _ndarray)
+        (type(x) is _ndarray or _is_plain(x))
+        and (type(w) is PackedMatrix or type(w) is _ndarray or _is_plain(w))
         and (bias is None or type(bias) is _ndarray)
         and (out is None or type(out) is _ndarray)
-        and out_scale is None
+        and (out_scale is None or type(out_scale) in _PLAIN)
+        and (out_zero_point is None or type(out_zero_point) in _PLAIN)
     ):
         seen, home = _arguments(
             name, x=x, w=w, bias=bias, out=out, out_scale=out_scale, out_zero_point=out_zero_point
@@ -136,8 +137,9 @@ def linear(
         check_codes(name, x, quantized, x_bits)
     elif x.dtype is not F32 and x.dtype is not F16:
         require_dtype(name, "x", x, FLOATS, "a QuantizedTensor")
+    values = x.values if type(x) is QuantizedTensor else x
     if type(w) is PackedMatrix:
-        check_packed(name, "x", x if type(x) is not QuantizedTensor else x.values, "w", w)
+        check_packed(name, "x", values, "w", w)
     if not x.shape or x.shape[-1] != k:
         refuse_shape(name, x, w, k)
     if k > ANY_DEPTH and quantized and x_bits != 16:
@@ -147,10 +149,10 @@ def linear(
         check_activation(name, activation)
     form = SINGLE
     if not (out is out_dtype is out_scale is out_zero_point is None):
-        form = checked_form(name, view, out_dtype, home, out_scale, out_zero_point)
+        form = checked_form(name, values, view, out_dtype, home, out_scale, out_zero_point)
     shape = (*x.shape[:-1], n)
     if view is None:
-        view = empty(x if type(x) is not QuantizedTensor else x.values, shape, form.dtype)
+        view = empty(values, shape, form.dtype)
     else:
         arguments = {"x": x, "w": w, "bias": bias, "out_scale": out_scale}
         inputs = _held_arrays({**arguments, "out_zero_point": out_zero_point})
@@ -161,10 +163,16 @@ def linear(
         else:
             _apply_halves(x, w, contiguous_bias, activation, view, form)
     result = library.of(home, view) if out is None else out
-    return result if form.scale is None else form.tensor(result, view, home)
+    return result if form.scale is None else form.tensor(result, home)
 
 
 _ndarray = np.ndarray
+_PLAIN = (np.ndarray, float, int, np.float32)  # of scales and zero points
+
+
+def _is_plain(q: Any) -> bool:
+    """Whether this is a tensor of NumPy arrays, as they stand."""
+    return type(q) is QuantizedTensor and type(q.values) is _ndarray
 
 
 @functools.cache
@@ -214,8 +222,7 @@ def _apply_halves(
     multiply_f16(a, w if type(w) is PackedMatrix else w.T, c, 1.0, 0.0, None, bias, activation)
     if form.scale is not None:
         scheme = Scheme(8, None, None, *form.limits)
-        scale, zero_point = beside(y, form.scale, F32), beside(y, form.zero_point, I32)
-        backend_of(y, "quantization").quantize(y, out, scale, zero_point, scheme, None)
+        backend_of(y, "quantization").quantize(y, out, form.scale, form.zero_point, scheme, None)
 
 
 def _apply_codes(
@@ -224,8 +231,7 @@ def _apply_codes(
     if on_device(out):
         from halfbyte.cuda import linear as cuda
 
-        scale, zero_point = beside(out, form.scale, F32), beside(out, form.zero_point, I32)
-        output = cuda.Output(bias, activation, scale, zero_point, form.limits)
+        output = cuda.Output(bias, activation, form.scale, form.zero_point, form.limits)
         cuda.apply(x, w, x_bits, out, output)
         return
     requantization = form.requantization

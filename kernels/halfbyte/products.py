@@ -68,6 +68,9 @@ def row_blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
 
     All rows at once where strides allow, else as many as they do.
     """
+    if arrays[0].ndim == 2:
+        yield arrays
+        return
     folded = tuple(rows for rows in map(fold_rows, arrays) if rows is not None)
     if len(folded) == len(arrays):
         yield folded

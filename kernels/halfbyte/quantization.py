@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from halfbyte.arrays import F16, F32, check_out, kind_of, on_device, require_dtype
-from halfbyte.devices import assign, backend_of, beside, empty, empty_like, on_host
+from halfbyte.devices import assign, backend_of, beside, empty, empty_like, on_host, own
 from halfbyte.quantized import (
     I32,
     U8,
@@ -148,7 +148,12 @@ def quantize(
         if zero_point is not None:
             zero_point = check_zero_point(name, "zero_point", zero_point, shape, qmin, qmax)
     if out is None:
-        values, its_scale, its_zero = _new_parts(x, bits, signed, shape, affine=not symmetric)
+        values = _new_values(x, bits, signed)
+        if given:
+            its_scale, its_zero = own(x, scale, F32), own(x, zero_point, I32)
+        else:
+            its_scale = empty(x, shape, F32)
+            its_zero = None if symmetric else empty(x, shape, I32)
     else:
         want = (bits, axis, group_size, signed, x.shape)
         values, its_scale, its_zero = _checked_out(name, out, want, home, affine=not symmetric)
@@ -159,12 +164,16 @@ def quantize(
     backend = backend_of(x, "quantization")
     scheme = Scheme(bits, axis, group_size, qmin, qmax, symmetric)
     if given:
-        scale, zero_point = beside(x, scale, F32), beside(x, zero_point, I32)
+        if out is None:
+            scale, zero_point = its_scale, its_zero
+        else:
+            scale, zero_point = beside(x, scale, F32), beside(x, zero_point, I32)
         if x.size:
             backend.quantize(x, values, scale, zero_point, scheme, seed)
-        assign(its_scale, scale)
-        if its_zero is not None:
-            assign(its_zero, zero_point)
+        if out is not None:
+            assign(its_scale, scale)
+            if its_zero is not None:
+                assign(its_zero, zero_point)
     elif not backend.quantize_from_data(
         x, values, its_scale, its_zero, scheme,
         method=method, seed=seed, check_finite=check_finite, keep=out is not None,
@@ -248,15 +257,11 @@ def _checked_seed(name: str, rounding: str, seed: Any) -> int | None:
     return int(seed)
 
 
-def _new_parts(
-    x: Any, bits: int, signed: bool, shape: tuple[int, ...], *, affine: bool
-) -> tuple[Any, Any, Any]:
-    """Empty values, scale and zero point for x."""
+def _new_values(x: Any, bits: int, signed: bool) -> Any:
+    """Return an array for x's codes."""
     if bits == 4:
-        values = empty(x, values_shape(x.shape, bits), U8)
-    else:
-        values = empty_like(x, code_dtype(signed))
-    return values, empty(x, shape, F32), empty(x, shape, I32) if affine else None
+        return empty(x, values_shape(x.shape, bits), U8)
+    return empty_like(x, code_dtype(signed))
 
 
 def _checked_out(

@@ -51,7 +51,7 @@ class QuantizedRows(NamedTuple):
 class Requantization(NamedTuple):
     """How a layer's result becomes codes."""
 
-    scale: float  # exactly a float32
+    scale: int  # a float32's bits
     zero_point: int  # 0 where there is none
     qmin: int
     qmax: int
@@ -99,7 +99,7 @@ def scale_shape(
 
 def is_integer(x: object) -> bool:
     """Whether x is an integer, Python's or NumPy's; a bool is none."""
-    return isinstance(x, numbers.Integral) and not isinstance(x, bool)
+    return type(x) is int or (isinstance(x, numbers.Integral) and not isinstance(x, bool))
 
 
 def check_bits(function: str, bits: Any) -> int:
@@ -191,6 +191,8 @@ def check_codes(function: str, name: str, codes: Array, qmin: int, qmax: int) ->
     """Raise ValueError that names the first code out of range."""
     if on_device(codes):
         return
+    if not codes.ndim and qmin <= int(codes) <= qmax:
+        return
     wrong = (codes < qmin) | (codes > qmax)
     if wrong.any():
         place, index = _first(wrong)
@@ -217,6 +219,8 @@ def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) ->
     if on_device(scale):
         return scale  # type: ignore[no-any-return]
     bits = scale.view(np.uint32)
+    if not shape and 0 < int(bits) < _INFINITY:
+        return scale  # type: ignore[no-any-return]
     wrong = (bits == 0) | (bits >= _INFINITY)
     if wrong.any():
         place, index = _first(wrong)

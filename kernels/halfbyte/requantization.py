@@ -17,6 +17,7 @@ from halfbyte.quantized import (
     check_choice,
     check_scale,
     check_zero_point,
+    code_range,
     is_integer,
 )
 from halfbyte.tensors import library
@@ -79,7 +80,7 @@ def requantize(
     wanted = checked_dtype(name, dtype, home, (I8, U8))
     check_choice(name, "activation", activation, (None, "relu"))
     its_axis = _requantize_axis(name, axis, acc.ndim)
-    limits = np.iinfo(wanted)
+    limits = code_range(8, wanted == I8, narrow=False)
     channels = {}
     for key, default in (("scale", None), ("zero_point", 0), ("bias", 0.0)):
         value = default if seen[key] is None else seen[key]
@@ -87,7 +88,7 @@ def requantize(
         if key == "scale":
             value = check_scale(name, key, value, shape)
         elif key == "zero_point":
-            value = check_zero_point(name, key, value, shape, int(limits.min), int(limits.max))
+            value = check_zero_point(name, key, value, shape, *limits)
         else:
             value = _checked_bias(name, value)
         channels[key] = value

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import address_of
 from halfbyte.batch import Batch
 from halfbyte.cpu import amp_gradients as gradients
 from halfbyte.cpu import amp_steps as steps
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu.amp_rows import COUNT, DIRECT, NUMBER, OPERANDS, PIECE, SCRATCH_BYTES
-from halfbyte.cpu.launching import address_of, scratch
+from halfbyte.cpu.launching import scratch
 from halfbyte.dimensions import merge_dimensions
 
 if TYPE_CHECKING:

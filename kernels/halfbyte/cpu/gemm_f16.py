@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from halfbyte.arrays import single_bits
+from halfbyte.arrays import address_of, single_bits
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu.activations import CODES
 from halfbyte.cpu.gemm_f16_few import FEW_ROWS
 from halfbyte.cpu.gemm_f16_narrow import multiply_narrow
 from halfbyte.cpu.gemm_f16_wide import WIDE_ROWS, multiply_wide
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.launching import Plan, address_of, aligned_bytes, launch
+from halfbyte.cpu.launching import Plan, aligned_bytes, launch
 from halfbyte.cpu.matrices import CACHE_LINE, REQUEST, Request
 from halfbyte.cpu.pack import TILE_ROWS, pack, scratch_layout
 

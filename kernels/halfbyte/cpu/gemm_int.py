@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import address_of
 from halfbyte.cpu import blocking, isa, threads
 from halfbyte.cpu.gemm_f16 import tasks_of
 from halfbyte.cpu.gemm_int_few import FEW_ROWS, multiply_few, multiply_few_groups, multiply_laid_out
@@ -19,7 +20,7 @@ from halfbyte.cpu.gemm_int_parts import scratch_layout
 from halfbyte.cpu.gemm_int_rows import SMALL, padded, unit_of
 from halfbyte.cpu.gemm_int_strips import TILE_ROWS
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.launching import Plan, address_of, aligned_bytes, launch
+from halfbyte.cpu.launching import Plan, aligned_bytes, launch
 from halfbyte.cpu.matrices import CACHE_LINE
 from halfbyte.quantized import Codes
 

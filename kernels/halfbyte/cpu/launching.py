@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import address_of
 from halfbyte.cpu import blocking, threads
 
 if TYPE_CHECKING:
@@ -60,13 +61,9 @@ def _run(
     kernel(*arguments, task, scratch(size))
 
 
-def address_of(x: Array) -> int:
-    return int(x.__array_interface__["data"][0])
-
-
 def aligned_bytes(shape: tuple[int, ...]) -> Any:
     """A uint8 array that starts on a cache line."""
     size = math.prod(shape)
     memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
+    start = -address_of(memory) % 64
     return memory[start : start + size].reshape(shape)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from halfbyte.arrays import single_bits
+from halfbyte.arrays import address_of
 from halfbyte.cpu import blocking, linear_halves, threads
 from halfbyte.cpu.activations import CODES
 from halfbyte.cpu.casts import convert
@@ -27,7 +27,7 @@ from halfbyte.cpu.gemm_int_operands import CODE_OUT, HALF_OUT, REQUEST, SINGLE_O
 from halfbyte.cpu.gemm_int_panels import ALONG_K
 from halfbyte.cpu.gemm_int_rows import padded, row_bytes, unit_of
 from halfbyte.cpu.isa import PANEL
-from halfbyte.cpu.launching import Plan, address_of, launch, scratch
+from halfbyte.cpu.launching import Plan, launch, scratch
 from halfbyte.cpu.linear_rows import quantize_halves, quantize_singles
 from halfbyte.cpu.quantization_rows import PART_BYTES
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, nibbles
@@ -187,7 +187,7 @@ def apply(
         request[_ACTIVATION] = CODES[activation]
     if requantization is not None:
         request[_OUT_FORM] = CODE_OUT
-        request[_CODES] = (single_bits(requantization.scale), *requantization[1:])
+        request[_CODES] = requantization
     else:
         request[_OUT_FORM] = HALF_OUT if out.itemsize == 2 else SINGLE_OUT
     bits, span = int(request[_BITS]), int(request[_SPAN])

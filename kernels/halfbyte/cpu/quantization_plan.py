@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import address_of
 from halfbyte.cpu import blocking, threads
 from halfbyte.cpu import quantization_rows as rows
+from halfbyte.cpu.launching import scratch
 
 if TYPE_CHECKING:
     from halfbyte.arrays import Array
@@ -50,9 +52,10 @@ class Operand(NamedTuple):
 def elements(x: Array, *, nibbles: bool = False) -> Operand:
     """An operand with a value for each element."""
     form = Form(x.strides, x.itemsize, 2 if nibbles else 1)
-    return Operand(x, x.__array_interface__["data"][0], form)
+    return Operand(x, address_of(x), form)
 
 
+@functools.lru_cache(_KEPT)
 def numbers(shape: tuple[int, ...], *, used: bool) -> Operand:
     """Each element's number in C order, as an address of its own."""
     strides = tuple(math.prod(shape[d + 1 :]) if used else 0 for d in range(len(shape)))
@@ -67,7 +70,7 @@ def channels(values: Array, shape: tuple[int, ...], axis: int | None, grouped: b
     elif grouped:
         strides[:-1] = values.strides[:-1]
     form = Form(tuple(strides), values.itemsize, channel=True)
-    return Operand(values, values.__array_interface__["data"][0], form)
+    return Operand(values, address_of(values), form)
 
 
 def padded(values: Array | float, count: int, dtype: type = np.float32) -> Array:
@@ -284,6 +287,6 @@ def launch(
 
 def _run(owners: object, kernel: Kernel, *arguments: object) -> None:
     """Call the kernel; the owners of the memory it gets by address live as long as the task."""
-    scratch = np.empty(rows.SCRATCH_BYTES + 64, np.uint8)
-    address = scratch.__array_interface__["data"][0]
+    memory = scratch(rows.SCRATCH_BYTES + 64)
+    address = address_of(memory)
     kernel(*arguments, address + -address % 64)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from halfbyte.arrays import address_of
 from halfbyte.batch import Batch
 from halfbyte.cuda import runtime
 from halfbyte.dimensions import merge_dimensions
@@ -154,7 +155,7 @@ class Entries:
         for j, (x, own) in enumerate(zip(arrays, strides, strict=True)):
             if x is None:
                 continue
-            address = x.__array_interface__["data"][0]
+            address = address_of(x)
             offsets = itertools.product(
                 *([step * i for i in range(n)] for n, step in zip(shape[:more], own, strict=False))
             )

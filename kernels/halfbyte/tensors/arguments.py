@@ -66,6 +66,9 @@ def checked_dtype(
     argument: str = "dtype",
 ) -> np.dtype[Any]:
     """Return the one of these dtypes that is meant: NumPy's own, its name, or the library's."""
+    for known in allowed:
+        if dtype is known or dtype is known.type:  # most calls
+            return known
     meant = None
     with contextlib.suppress(TypeError):
         meant = None if dtype is None else np.dtype(dtype)
