@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the pipeline tells holds: small networks on scikit-learn's digits, ten seeds each."""
 
+import copy
+import itertools
 from dataclasses import replace
 from functools import cache
 
@@ -113,6 +115,33 @@ def test_a_scale_per_channel_loses_less_than_one_for_all(bits):
     per_tensor = replace(per_channel, name=f"W{bits}A8, per tensor", axis=None)
     gained, _ = difference(post_training_row(per_channel), post_training_row(per_tensor))
     assert gained > 0
+
+
+def uneven(network, seed):
+    """The same function, its hidden numbers up to twice as large or as small: relu does not mind
+    powers of 2."""
+    network, generator = copy.deepcopy(network), np.random.default_rng(seed)
+    for layer, after in itertools.pairwise(network.layers):
+        factors = np.exp2(generator.integers(-1, 2, layer.b.shape)).astype(np.float32)
+        layer.w *= factors[:, None]
+        layer.b *= factors
+        after.w /= factors
+    return network
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["static", "dynamic"])
+def test_at_eight_bits_a_scale_per_channel_is_nearer_to_fp32_where_rows_differ(place):
+    """Accuracy does not tell: eight bits are enough for either. Distances of logits do."""
+
+    def distances(scheme):
+        for seed in SEEDS:
+            network, parts = uneven(in_fp32(seed), seed), split(seed)
+            x = parts.test.x
+            off = quantized(network, scheme, parts.calibration.x)(x) - network.forward(x, Single())
+            yield float(np.log2(np.square(off).mean()))
+
+    per_tensor, per_channel = (row(s.name, distances(s)) for s in schemes.W8A8[place : place + 2])
+    assert is_beyond_its_interval(per_tensor, per_channel)
 
 
 def test_eight_bits_lose_less_than_half_a_point():
