@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import halfbyte
-from bench.pipeline import checks, qat, schemes
+from bench.pipeline import checks, peers, qat, schemes
 from bench.pipeline.arithmetic import Half, Single
 from bench.pipeline.data import split
 from bench.pipeline.networks import MLP, NETWORKS, Convolution, Transformer
@@ -190,6 +190,34 @@ def test_a_quantized_network_has_the_bits_of_the_reference(kind, scheme):
     )
     assert same
     assert of_bound is None or of_bound < 1
+
+
+TORCHS = {  # how many linear layers are INT8, and what is not
+    MLP: (3, []),
+    Convolution: (1, 2 * ["Conv1d"]),
+    Transformer: (2 + 2 * 2, 2 * ["MultiheadAttention"]),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_dynamic_int8_of_torch_is_of_what_its_row_says(kind, torch, monkeypatch):
+    made = []
+    original = torch.ao.quantization.quantize_dynamic
+
+    def kept(*arguments):
+        made.append(original(*arguments))
+        return made[0]
+
+    monkeypatch.setattr(torch.ao.quantization, "quantize_dynamic", kept)
+    network, x = kind(np.random.default_rng(1)), split(0).test.x
+    logits = peers.torch_of(network, int8=True)(x)
+    modules, (count, left) = [*made[0].modules()], TORCHS[kind]
+    int8 = torch.ao.nn.quantized.dynamic.Linear
+    names = [type(module).__name__ for module in modules]
+    assert sum(isinstance(module, int8) for module in modules) == count
+    assert [name for name in names if name in ("Conv1d", "MultiheadAttention")] == left
+    expected = network.forward(x, Single())
+    assert 0.99 < np.corrcoef(logits.ravel(), expected.ravel())[0, 1] < 1
 
 
 def test_windows_of_a_convolution_are_no_copies():

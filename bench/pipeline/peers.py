@@ -16,10 +16,17 @@ from bench.pipeline.devices import Array, on_gpu, on_host
 from bench.pipeline.layers import TAPS
 from bench.pipeline.networks import MLP, Convolution, Transformer
 
+# What `quantize_dynamic` does of each: it knows linear layers, and leaves those of attention.
+INT8 = {
+    MLP: "torch, dynamic INT8",
+    Convolution: "torch, dynamic INT8 of the head",
+    Transformer: "torch, dynamic INT8 but for attention",
+}
+
 
 def torch_of(network: Any, *, int8: bool = False) -> Callable[[Array], Array] | None:
-    """What torch makes of a trained network; None: not installed, or no INT8 of this network."""
-    if importlib.util.find_spec("torch") is None or (int8 and not isinstance(network, MLP)):
+    """What torch makes of a trained network; None: not installed, or no INT8 there."""
+    if importlib.util.find_spec("torch") is None:
         return None
     import torch
 
@@ -33,6 +40,10 @@ def torch_of(network: Any, *, int8: bool = False) -> Callable[[Array], Array] | 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated, and still what tutorials teach
             module = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear})
+        for part in module.modules():
+            # The fused way through a block, of relu and gelu alone, reads weights that are gone.
+            if isinstance(part, torch.nn.TransformerEncoderLayer):
+                part.activation_relu_or_gelu = 0
 
     def on_cpu(x: Array) -> Array:
         with torch.inference_mode():

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from bench.pipeline.peers import INT8
 from bench.pipeline.story import FP32, SCALED, Found
 from bench.pipeline.table import Row
 
@@ -154,5 +155,9 @@ def _speed(figure: Any, found: Found) -> bool:
 def _rates(rows: list[Row], library: str) -> dict[str, float]:
     times = {row.scheme: row.milliseconds for row in rows if row.scheme in SHOWN}
     times[f"{library} FP32"] = rows[0].numpy
-    times |= {f"torch {row.torch_kind}": row.torch for row in rows if row.torch}
+    for row in rows:
+        if row.torch:
+            times[f"torch {row.torch_kind}"] = row.torch
+        if row.scheme in INT8.values():
+            times["torch int8"] = row.milliseconds
     return {name: 256 / known[256] for name, known in times.items()}

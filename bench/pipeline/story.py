@@ -23,7 +23,6 @@ from bench.pipeline.training import GROWTH, Trace, accuracy, score, train
 
 FP32, SCALED, UNSCALED = "FP32", "trained in FP16, loss scaled", "trained in FP16, loss not scaled"
 LONGER = "FP32, trained as much longer"
-INT8 = "torch, dynamic INT8"
 CHECKED = 100  # test images whose logits are compared with the reference's, bit by bit
 WEIGHTS = tuple(2.0**-power for power in (0, 8, 12, 16, 20))  # of the loss
 LEAST_EPS = 1e-15
@@ -109,7 +108,8 @@ def _seed(kind: Any, effort: Effort, seed: int) -> Found:
                 _scored(again, again_name(scheme, method), parts, found)
     theirs = peers.torch_of(network, int8=True)
     if theirs:
-        found.row(kind.name, INT8).accuracy.append(score(theirs(parts.test.x), parts.test))
+        row = found.row(kind.name, peers.INT8[kind])
+        row.accuracy.append(score(theirs(parts.test.x), parts.test))
     return found
 
 
@@ -160,18 +160,30 @@ def _regime(weight: float, effort: Effort, seed: int) -> Regime:
 
 
 def _speed(kind: Any, effort: Effort, found: Found) -> None:
-    """Of networks of the first seed. What was trained again computes what it did before."""
-    parts, how = split(0, effort.device), Single()
+    """Of networks of the first seed."""
+    parts, how, recipe = split(0, effort.device), Single(), RECIPES[kind]
     network, *_ = _training(kind, replace(FULL, device=effort.device), 0, FP32)
-    made = {s.name: quantized(network, s, parts.calibration.x) for s in RECIPES[kind].schemes}
-    theirs = {name: peers.torch_of(network, int8=name == "int8") for name in ("f32", "int8")}
-    calls: dict[str, Any] = {name: call for name, call in theirs.items() if call}
+    made: dict[str, Any] = {
+        scheme.name: quantized(network, scheme, parts.calibration.x) for scheme in recipe.schemes
+    }
+    few = [scheme for scheme in recipe.schemes if recipe.again and scheme in schemes.FEW_BITS]
+    for scheme in few:
+        for method in qat.METHODS:  # for one epoch: more of them make no other program
+            settings = {"method": method, "seed": LATER, "epochs": 1}
+            again = qat.trained_again(made[scheme.name], parts.train, **settings)
+            made[again_name(scheme, method)] = again
+    torchs = {name: peers.torch_of(network, int8=name == "int8") for name in ("f32", "int8")}
+    calls = {name: call for name, call in torchs.items() if call}
+    of_torch = [*calls]
     calls |= made | {FP32: lambda x: network.forward(x, how)}
     rounds = timing.QUICK_ROUNDS if effort.quick else timing.ROUNDS
     times = timing.in_turn(calls, parts.test.x, rounds, effort.device)
-    for name in (FP32, *made):
+    fastest = min(of_torch, key=lambda name: times[name][timing.BATCHES[-1]], default="")
+    own = {FP32: {}} | {name: times[name] for name in made}
+    if "int8" in of_torch:
+        own[peers.INT8[kind]] = times["int8"]
+    for name, milliseconds in own.items():
         row = found.row(kind.name, name)
-        row.numpy = times[FP32]
-        row.torch_kind = "int8" if "int8" in times and name.startswith("W8A8") else "f32"
+        row.numpy, row.milliseconds = times[FP32], milliseconds
+        row.torch_kind = fastest if name.startswith("W8A8") else "f32"
         row.torch = times.get(row.torch_kind, {})
-        row.milliseconds = times[name] if name in made else {}
