@@ -237,8 +237,7 @@ def _apply_codes(
     requantization = form.requantization
     arguments = w, bias, activation, x_bits
     if not isinstance(x, QuantizedTensor):
-        blocks = ((x, out),) if x.ndim == 2 else row_blocks(x, out)
-        for rows, place in blocks:
+        for rows, place in row_blocks(x, out):
             _cpu().apply(rows, *arguments, place, requantization)
         return
     leading = x.shape[:-1]
