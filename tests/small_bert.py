@@ -7,8 +7,8 @@ D, LAYERS, WORDS, HEADS = 64, 2, 100, 4
 IDS = np.random.default_rng(1).integers(0, WORDS, (5, 7))
 
 
-def random_tensors(seed=0):
-    """A checkpoint, by the names that BERT's have."""
+def random_tensors(seed=0, size=1.0):
+    """A checkpoint, by the names that BERT's have. size: of what linear layers add."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape, size=1.0):
@@ -21,7 +21,8 @@ def random_tensors(seed=0):
         }
 
     def linear(name, n, k):
-        return {f"{name}.weight": normal(n, k, size=k**-0.5), f"{name}.bias": normal(n, size=0.1)}
+        w = normal(n, k, size=size * k**-0.5)
+        return {f"{name}.weight": w, f"{name}.bias": normal(n, size=0.1)}
 
     tensors = norm("embeddings")
     for kind, length in (("word", WORDS), ("position", 16), ("token_type", 2)):

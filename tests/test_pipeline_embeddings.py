@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 import halfbyte
-from bench.pipeline import bert, embedders, embeddings, minilm, similarity, text
+from assertions import assert_same_bits
+from bench.pipeline import (
+    bert,
+    embedders,
+    embeddings,
+    minilm,
+    similarity,
+    text,
+)
 from bench.pipeline.progress import Progress
+from halfbyte_reference import bounds
 from small_bert import HEADS, IDS, D, random_tensors
 
 OURS = [contender for contender in embedders.contenders() if contender.library == "halfbyte"]
@@ -34,43 +43,10 @@ def made(model, library, scheme):
     return contender.make(model)
 
 
-# ---- the network -------------------------------------------------------------------------------
-def test_embeddings_are_torchs(model, baseline, torch):
-    theirs = made(model, "torch", "FP32").embed(IDS)
-    np.testing.assert_allclose(baseline(IDS), theirs, atol=1e-6)
-
-
-def test_embeddings_are_onnxruntimes(model, baseline, onnx, onnxruntime):
-    theirs = made(model, "onnxruntime", "FP32").embed(IDS)
-    np.testing.assert_allclose(baseline(IDS), theirs, atol=1e-6)
-
-
-def test_network_of_torch_is_that_of_its_encoder(model, torch):
-    ids = torch.from_numpy(IDS)
-    h = torch.from_numpy(model.words)[ids] + torch.from_numpy(model.positions[: IDS.shape[1]])
-    h = torch.nn.functional.layer_norm(h, (D,), *map(torch.from_numpy, model.norm), 1e-12)
-    for block in model.blocks:
-        layer = torch.nn.TransformerEncoderLayer(
-            *(D, HEADS, 4 * D), dropout=0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
-        ).eval()
-        state = {
-            "self_attn.in_proj_weight": block.query_key_value.w,
-            "self_attn.in_proj_bias": block.query_key_value.bias,
-        }
-        names = {"self_attn.out_proj": block.project, "linear1": block.expand}
-        names |= {"linear2": block.contract, "norm1": block.norm_attention, "norm2": block.norm}
-        for name, parts in names.items():
-            state |= {f"{name}.weight": parts[0], f"{name}.bias": parts[1]}
-        layer.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        with torch.no_grad():
-            h = layer(h)
-    want = torch.nn.functional.normalize(h.mean(dim=1), dim=-1).numpy()
-    theirs = made(model, "torch", "FP32").embed(IDS)
-    np.testing.assert_allclose(theirs, want, atol=1e-6)
-
-
 def test_embeddings_have_length_one(baseline):
-    np.testing.assert_allclose(np.linalg.norm(baseline(IDS), axis=1), 1, atol=1e-6)
+    """A sum of d squares, half of whose error a root leaves; the root; and d quotients."""
+    lengths = np.linalg.norm(baseline(IDS).astype(np.float64), axis=1)
+    assert (np.abs(lengths - 1) <= bounds.gamma(D // 2 + 3, bounds.U32)).all()
 
 
 # ---- halfbyte's schemes ------------------------------------------------------------------------
@@ -161,10 +137,11 @@ def test_sentences_are_chosen_by_a_seed():
     assert text.sentences(3, 8) != text.sentences(3, 8, seed=1)
 
 
-def test_sentences_of_one_length_are_a_batch(model, baseline):
+def test_sentences_of_one_length_are_a_batch(model):
+    embed = SCHEMES["W8A8, per channel"].make(model).embed  # to the bit, whatever the batch
     sentences = [row[:length] for row, length in zip(IDS, (7, 3, 7, 2, 3), strict=True)]
-    want = np.concatenate([baseline(sentence[None]) for sentence in sentences])
-    np.testing.assert_allclose(embeddings.embed_all(baseline, sentences), want, atol=1e-6)
+    want = np.concatenate([embed(sentence[None]) for sentence in sentences])
+    assert_same_bits(embeddings.embed_all(embed, sentences), want)
 
 
 # ---- the whole ---------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def _model(model: Bert) -> bytes:
     from onnx import TensorProto, helper
 
     graph = Graph()
-    node = graph.node
+    node, number = graph.node, model.words.dtype.type
 
     def norm(h: str, norm: Norm) -> str:
         return node("LayerNormalization", h, *norm, epsilon=float(EPSILON))
@@ -80,7 +80,7 @@ def _model(model: Bert) -> bytes:
         query, value = (node("Transpose", part, perm=[0, 2, 1, 3]) for part in (query, value))
         width = model.words.shape[1] // model.heads
         scores = node("MatMul", query, node("Transpose", key, perm=[0, 2, 3, 1]))
-        scores = node("Softmax", node("Mul", scores, np.float32(width**-0.5)), axis=-1)
+        scores = node("Softmax", node("Mul", scores, number(width**-0.5)), axis=-1)
         mixed = node("Transpose", node("MatMul", scores, value), perm=[0, 2, 1, 3])
         return node("Reshape", mixed, graph.integers(0, 0, -1))
 
@@ -95,7 +95,8 @@ def _model(model: Bert) -> bytes:
     result = node("LpNormalization", mean, axis=-1, p=2)
 
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["b", "t"])
-    embeddings = helper.make_tensor_value_info(result, TensorProto.FLOAT, ["b", "d"])
+    of_numbers = helper.np_dtype_to_tensor_dtype(model.words.dtype)
+    embeddings = helper.make_tensor_value_info(result, of_numbers, ["b", "d"])
     made = helper.make_graph(graph.nodes, "bert", [ids], [embeddings], graph.constants)
     imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     return helper.make_model(made, opset_imports=imports, ir_version=IR_VERSION).SerializeToString()

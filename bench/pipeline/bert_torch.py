@@ -71,10 +71,11 @@ def _linear(weights: Weights) -> Any:
 
     assert weights.activation in (None, GELU)  # applied by `embed`
     n, k = weights.w.shape
-    linear = torch.nn.Linear(k, n)
+    w, bias = torch.from_numpy(weights.w), torch.from_numpy(weights.bias)
+    linear = torch.nn.Linear(k, n, dtype=w.dtype)
     with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(weights.w))
-        linear.bias.copy_(torch.from_numpy(weights.bias))
+        linear.weight.copy_(w)
+        linear.bias.copy_(bias)
     return linear
 
 
