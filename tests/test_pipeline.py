@@ -11,6 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import halfbyte
+from assertions import assert_same_bits
 from bench.pipeline import checks, peers, qat, schemes
 from bench.pipeline.arithmetic import Half, Single
 from bench.pipeline.data import split
@@ -218,6 +219,20 @@ def test_dynamic_int8_of_torch_is_of_what_its_row_says(kind, torch, monkeypatch)
     assert [name for name in names if name in ("Conv1d", "MultiheadAttention")] == left
     expected = network.forward(x, Single())
     assert 0.99 < np.corrcoef(logits.ravel(), expected.ravel())[0, 1] < 1
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_torch_on_a_gpu_is_given_the_same_network(kind, torch, monkeypatch):
+    """A GPU that is the CPU after all."""
+    network, x = kind(np.random.default_rng(1), HIDDEN), split(0).test.x
+    expected = peers.torch_of(network)(x)
+    monkeypatch.setattr(peers, "on_gpu", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "cuda", lambda module: module)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert_same_bits(peers.torch_of(network)(x).numpy(), expected)
+    assert not torch.backends.cudnn.allow_tf32
+    assert peers.torch_of(network, int8=True) is None
 
 
 def test_windows_of_a_convolution_are_no_copies():

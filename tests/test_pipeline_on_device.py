@@ -5,6 +5,7 @@ NumPy computes what is not halfbyte's on both sides, so that all that is FP32 or
 bits of a run on the CPU. Tensor cores add halves in an order of their own: within a bound.
 """
 
+import functools
 from unittest import mock
 
 import numpy as np
@@ -122,11 +123,27 @@ def test_gradients_that_flush_to_zero_are_counted_on_the_gpu():
     assert mine.flushed_share == theirs.flushed_share == 0.5
 
 
-def test_no_step_of_a_training_waits_for_the_gpu():
+def again(device, kind, method, images=IMAGES):
+    start = post_training(drawn(kind, device), schemes.FEW_BITS[0], device)
+    return qat.trained_again(start, part(device, images), method=method, seed=1, epochs=1)
+
+
+def in_halves(images):
+    return trained(MLP, GPU, Half(), images, scaler=halfbyte.GradScaler())
+
+
+TRAININGS = {
+    "in FP16": in_halves,
+    **{method: functools.partial(again, GPU, MLP, method) for method in qat.METHODS},
+}
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_no_step_of_a_training_waits_for_the_gpu(training):
     def waits(images):
         before = device_numbers.waits
         with mock.patch.object(runtime, "download", wraps=runtime.download) as downloads:
-            trained(MLP, GPU, Half(), images, scaler=halfbyte.GradScaler())
+            TRAININGS[training](images=images)
         return downloads.call_count + device_numbers.waits - before
 
     assert waits(64) == waits(IMAGES)
@@ -171,11 +188,7 @@ def test_other_weights_than_those_that_were_packed_are_found_out(scheme):
 @pytest.mark.parametrize("method", qat.METHODS)
 @pytest.mark.parametrize("kind", [MLP, Transformer])
 def test_training_again_gives_the_codes_and_scales_of_the_cpu(kind, method):
-    def again(device):
-        start = post_training(drawn(kind, device), schemes.FEW_BITS[0], device)
-        return qat.trained_again(start, part(device), method=method, seed=1, epochs=1)
-
-    mine, theirs = again(GPU), again(CPU)
+    mine, theirs = (again(device, kind, method) for device in (GPU, CPU))
     assert [*map(downloaded, mine.weights)] == theirs.weights
     for grid, expected in zip(mine.grids, theirs.grids, strict=True):
         assert_same_bits(on_host(grid.scale), expected.scale)
