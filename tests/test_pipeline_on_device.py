@@ -30,7 +30,7 @@ WIDTH = 8
 IMAGES = 192  # three steps an epoch
 GPU = Device("cupy", device_numbers.asarray)
 INTEGERS = {
-    MLP: (*schemes.W8A8, *schemes.W4[4:], *schemes.FEW_BITS),
+    MLP: (*schemes.W8A8, schemes.W4[4], schemes.W4[7], *schemes.FEW_BITS[::2]),
     Convolution: (*schemes.W8A8, schemes.W4[-1]),
     Transformer: (schemes.W8A8[1], schemes.W4[-1], schemes.FEW_BITS[0]),
 }
