@@ -237,8 +237,8 @@ def _apply_codes(
     requantization = form.requantization
     arguments = w, bias, activation, x_bits
     if not isinstance(x, QuantizedTensor):
-        for rows, place in row_blocks(x, out):
-            _cpu().apply(rows, *arguments, place, requantization)
+        for numbers, place in row_blocks(x, out):
+            _cpu().apply(numbers, *arguments, place, requantization)
         return
     leading = x.shape[:-1]
     own = [_one_a_row(v, leading, x.axis) for v in (x.scale, x.zero_point) if v is not None]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halfbyte.arrays import F16, F32, Array, is_numpy, kind_of, on_device, require_dtype
+from halfbyte.dimensions import merge_dimensions
 from halfbyte.quantized import check_choice
 from halfbyte.tensors.arguments import checked_dtype
 
@@ -43,8 +44,8 @@ def product_shape(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[in
 
 def products(
     a: Array, b: Array | None, out: Array, c: Array | None = None
-) -> Iterator[tuple[Array, Array | None, Array, Array | None]]:
-    """Cut a product with leading dimensions into products with one such dimension or none.
+) -> Iterator[tuple[Any, ...]]:
+    """Cut a product with leading dimensions into few products with one such dimension or none.
 
     Yields parts of a, b, out and c. b is None if it is packed; c has the shape of out.
     """
@@ -58,9 +59,29 @@ def products(
     a = np.broadcast_to(a, batch + a.shape[-2:])
     if b is not None:
         b = np.broadcast_to(b, batch + b.shape[-2:])
-    for index in np.ndindex(batch[:-1]):
-        part_b = None if b is None else b[index]
-        yield a[index], part_b, out[index], None if c is None else c[index]
+    operands = [x for x in (a, b, out, c) if x is not None]
+    views = operands if len(batch) == 1 else _merged(batch, operands)
+    for index in np.ndindex(views[0].shape[:-3]):
+        parts = iter([x[index] for x in views])
+        yield tuple(None if x is None else next(parts) for x in (a, b, out, c))
+
+
+def _merged(batch: tuple[int, ...], operands: list[Array]) -> list[Array]:
+    """View operands (*batch, m, n) with as few leading dimensions as strides allow.
+
+    The longest is the last.
+    """
+    sizes, *steps = merge_dimensions(batch, *(x.strides[:-2] for x in operands))
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    return [
+        np.lib.stride_tricks.as_strided(
+            x,
+            [*(sizes[d] for d in order), *x.shape[-2:]],
+            [*(own[d] for d in order), *x.strides[-2:]],
+            writeable=x.flags.writeable,
+        )
+        for x, own in zip(operands, steps, strict=True)
+    ]
 
 
 def row_blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
