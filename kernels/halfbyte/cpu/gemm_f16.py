@@ -31,6 +31,10 @@ _PLAIN, _PACKED = (
     np.array(Request(*[0] * len(REQUEST))._replace(alpha=_ONE_BITS, packed=packed), np.int64)
     for packed in (0, 1)
 )
+_ALPHA, _BETA, _ACTIVATION, _BIAS = map(REQUEST.index, ("alpha", "beta", "activation", "bias"))
+_C = slice(REQUEST.index("c"), REQUEST.index("c_half") + 1)
+_OUT = slice(REQUEST.index("out"), REQUEST.index("out_column") + 1)
+_NEXT = slice(REQUEST.index("a_next"), REQUEST.index("out_next") + 1)
 
 # Weights (n, k) from memory, one row (Zen 5), of the read loop's rate: k = 4128 0.67 by panels of
 # 64 columns and 0.53 by 16; k = 4096, whose rows all fall into the same sets of the L1: 0.34, 0.48.
@@ -155,28 +159,24 @@ def _request(
     bias: Array | None, activation: str | None,
 ) -> tuple[Array, int]:  # fmt: skip
     """The Request as an array, and the number of products."""
-    half = out.itemsize == 2
     packed = type(b) is not np.ndarray
-    batch = out.ndim == 3
-    values = Request(
-        alpha=single_bits(alpha),
-        beta=single_bits(beta),
-        activation=CODES[activation],
-        bias=0 if bias is None else address_of(bias),
-        packed=packed,
-        c=0 if c is None else address_of(c),
-        c_row=0 if c is None else c.strides[-2],
-        c_column=0 if c is None else c.strides[-1],
-        c_half=c is not None and c.itemsize == 2,
-        out=address_of(out) if half else 0,
-        out_row=out.strides[-2],
-        out_column=out.strides[-1],
-        a_next=a.strides[0] if batch else 0,
-        b_next=b.strides[0] if batch and not packed else 0,
-        c_next=c.strides[0] if batch and c is not None else 0,
-        out_next=out.strides[0] if batch else 0,
-    )
-    return np.array(values, np.int64), out.shape[0] if batch else 1
+    request = (_PACKED if packed else _PLAIN).copy()
+    if alpha != 1:
+        request[_ALPHA] = single_bits(alpha)
+    if activation is not None:
+        request[_ACTIVATION] = CODES[activation]
+    if bias is not None:
+        request[_BIAS] = address_of(bias)
+    if c is not None:
+        request[_BETA] = single_bits(beta)
+        request[_C] = address_of(c), *c.strides[-2:], c.itemsize == 2
+    if out.itemsize == 2:
+        request[_OUT] = address_of(out), *out.strides[-2:]
+    if out.ndim == 2:
+        return request, 1
+    b_next = 0 if packed else b.strides[0]
+    request[_NEXT] = a.strides[0], b_next, 0 if c is None else c.strides[0], out.strides[0]
+    return request, len(out)
 
 
 def pack_panels(b: Array) -> Array:

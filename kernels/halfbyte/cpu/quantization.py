@@ -31,7 +31,7 @@ from halfbyte.cpu.quantization_plan import (
     parts_for_threads,
 )
 from halfbyte.cpu.quantization_sums import add_parts, round_sums
-from halfbyte.quantized import Scheme
+from halfbyte.quantized import Scheme, code_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,8 +208,7 @@ def requantize(
     *, relu: bool,
 ) -> None:  # fmt: skip
     """int32 to codes over the full range of out's dtype; all float32, () or one a channel."""
-    limits = np.iinfo(out.dtype)
-    scheme = Scheme(8, axis, None, int(limits.min), int(limits.max))
+    scheme = Scheme(8, axis, None, *code_range(8, out.dtype == np.int8, narrow=False))
     operands = [elements(acc), elements(out)]
     for value in (scale, zero_point, bias):
         own_axis = axis if value.ndim else None
