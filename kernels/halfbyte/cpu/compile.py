@@ -10,7 +10,6 @@ Arguments are trusted: the public functions have checked them.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Any
@@ -20,12 +19,16 @@ from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
-from halfbyte.cpu import isa
+from halfbyte.cpu import isa, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from halfbyte.cpu.simd.types import Kind
+
+if numba.config.DISABLE_JIT:
+    msg = "halfbyte: NUMBA_DISABLE_JIT is set; need it unset, for kernels exist only when compiled"
+    raise RuntimeError(msg)
 
 # A child forked while another thread compiles would wait for ever for Numba's lock.
 if hasattr(os, "register_at_fork"):
@@ -72,8 +75,7 @@ class Kernel:
         vnni: bool = False,
     ) -> None:  # fmt: skip
         self._dispatcher = numba.njit(function, error_model="numpy", nogil=True)
-        with contextlib.suppress(RuntimeError):  # no place to write: every process compiles anew
-            self._dispatcher.enable_caching()
+        self._dispatcher._cache = kept.Cache(function)
         self._signature = (*signature, *(kind._numba_type_ for kind in kinds))
         self._kinds = kinds
         self._vnni = vnni
