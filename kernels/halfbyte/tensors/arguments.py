@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halfbyte.arrays import is_numpy
 from halfbyte.tensors import library
 
 if TYPE_CHECKING:
@@ -35,16 +34,21 @@ def device_views_of(function: str, **arguments: Any) -> tuple[dict[str, Any], An
 def _viewed(
     look: Callable[..., tuple[list[Any], Any]], function: str, arguments: dict[str, Any]
 ) -> tuple[dict[str, Any], Any]:
-    arrays = {
-        name: x
-        for name, x in arguments.items()
-        if name in _ARRAYS
-        or not (x is None or (name != _OUT and isinstance(x, (int, float, np.generic))))
-    }
-    if all(map(is_numpy, arrays.values())):
-        return arguments, np
+    for name, x in arguments.items():
+        if type(x) is not np.ndarray and not _stays(name, x):
+            break
+    else:
+        return arguments, np  # most calls
+    arrays = {name: x for name, x in arguments.items() if not _stays(name, x)}
     views, home = look(function, **arrays)
     return {**arguments, **dict(zip(arrays, views, strict=True))}, home
+
+
+def _stays(name: str, x: Any) -> bool:
+    """Whether an argument may be something else than an array, and is."""
+    if name in _ARRAYS:
+        return False
+    return x is None or (name != _OUT and isinstance(x, (int, float, np.generic)))
 
 
 def out_view(function: str, out: Any, home: Any) -> Any:
