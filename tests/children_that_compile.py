@@ -4,7 +4,6 @@
 import errno
 import logging
 import sys
-import warnings
 from unittest import mock
 
 import numpy as np
@@ -14,12 +13,9 @@ import halfbyte
 
 
 def cast(failure=""):
-    """Cast both ways, and print what is logged and warned of. failure: name of the error that
-    each attempt to write ends with."""
-    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-    warnings.showwarning = lambda message, kind, *_: sys.stdout.write(
-        f"{kind.__name__}: {message}\n"
-    )
+    """Cast both ways, and print what is logged. failure: name of the error that each attempt to
+    write ends with."""
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(levelname)s %(message)s")
     if failure:
         error = OSError(getattr(errno, failure), "no")
         caching.IndexDataCacheFile._open_for_write = mock.Mock(side_effect=error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +81,8 @@ def _kinds() -> list[type[caching.FunctionCache]]:
 @functools.cache
 def _warn(places: tuple[str, ...]) -> None:
     """Say once that every process will compile."""
-    msg = f"compiled kernels cannot be kept in {' or '.join(places) or 'any place'}: every process "
-    msg += "compiles them anew; set NUMBA_CACHE_DIR to a folder that can be written"
-    warnings.warn(msg, RuntimeWarning, stacklevel=2)
+    _log.warning(  # not `warnings`, which may be told to raise
+        "compiled kernels cannot be kept in %s: every process compiles them anew; set "
+        "NUMBA_CACHE_DIR to a folder that can be written",
+        " or ".join(places) or "any place",
+    )
