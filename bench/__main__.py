@@ -37,9 +37,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "operations", nargs="*", help=", ".join((*rows.OPERATIONS, "all", STATIC, PIPELINE))
-    )
+    there_are = *rows.OPERATIONS, "all", STATIC, PIPELINE
+    parser.add_argument("operations", nargs="*", help=", ".join(there_are))
     parser.add_argument("--quick", action="store_true", help="tiny shapes: is everything right?")
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", help="thread counts, as in 1,2 (default: one and all cores)")
@@ -59,10 +58,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"{alone} is measured by itself")
     if chosen.backend == "cuda" and not {*chosen.operations} <= {*cuda.KERNELS, "all", PIPELINE}:
         parser.error(f"on a GPU there are {', '.join((*cuda.KERNELS, PIPELINE))}")
-    unknown = set(chosen.operations) - {*rows.OPERATIONS, "all", STATIC, PIPELINE}
+    unknown = set(chosen.operations) - {*there_are}
     if unknown:
-        known = ", ".join((*rows.OPERATIONS, "all"))
-        parser.error(f"no operation {', '.join(sorted(unknown))}; there are {known}")
+        parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(there_are)}")
     if chosen.record and chosen.quick:
         parser.error("tiny shapes are not worth a record: leave out --quick or --record")
     return chosen
