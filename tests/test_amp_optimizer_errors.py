@@ -6,6 +6,7 @@ import pytest
 
 import halfbyte
 from assertions import refuses
+from halfbyte import GradScaler
 from halfbyte_reference.inputs import floats
 from optimizers import FULL, NAMES, every_kind, everything, full, in_training
 
@@ -110,6 +111,31 @@ def test_hyperparameter_set_to_what_is_refused_stays(name, number, value, kind):
     with pytest.raises(kind, match=rf"^{name}\b.*\b{number}\b"):
         setattr(optimizer, number, value)
     assert getattr(optimizer, number) == FULL[name][number]
+
+
+@every_kind
+@pytest.mark.parametrize("attribute", ["grad", "lrate", "parameters"])
+def test_attribute_that_does_not_exist_cannot_be_set(name, attribute):
+    optimizer = full(name)
+    with refuses(AttributeError, name, attribute, "grads", *FULL[name]):
+        setattr(optimizer, attribute, [None, None])
+    assert not hasattr(optimizer, attribute)
+
+
+@every_kind
+def test_derived_class_may_have_attributes_of_its_own(name):
+    derived = type("Derived", (getattr(halfbyte, name),), {"__module__": __name__})
+    optimizer = derived([floats(3, 1)], lr=0.1)
+    optimizer.epoch = 3
+    assert optimizer.epoch == 3
+
+
+@every_kind
+def test_step_may_be_wrapped(name):
+    optimizer, calls = full(name), []
+    optimizer.step = lambda: calls.append("step")
+    GradScaler(enabled=False).step(optimizer)
+    assert calls == ["step"]
 
 
 @adams

@@ -238,6 +238,17 @@ def test_output_beyond_every_float(sign):
         GradScaler().scale(sign * HUGE)
 
 
+# -------------------------------------------------------------------------------- attributes
+
+
+@pytest.mark.parametrize("attribute", ["growth_factor", "growth", "loss_scale"])
+def test_attribute_that_does_not_exist(attribute):
+    scaler = GradScaler()
+    with refuses(AttributeError, "GradScaler", attribute, "set_growth_factor()", "update"):
+        setattr(scaler, attribute, 3.0)
+    assert not hasattr(scaler, attribute)
+
+
 # -------------------------------------------------------------------------------- optimizers
 
 

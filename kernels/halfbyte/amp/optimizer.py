@@ -10,6 +10,7 @@ import numpy as np
 from halfbyte.amp.collected import Gradients, collected
 from halfbyte.amp.gradients import inverse_of, unscale_by
 from halfbyte.amp.hyperparameters import Hyperparameter
+from halfbyte.amp.named import Named
 from halfbyte.amp.numbers import checked_not_negative
 from halfbyte.amp.states import check_keys, each, fill, on_device_again, rows_of, saved
 from halfbyte.arrays import F16, F32, Array, header, kind_of, on_device
@@ -36,7 +37,7 @@ class _Places(NamedTuple):
     rows: Any  # StepRows of cpu.amp or cuda.amp
 
 
-class Optimizer:
+class Optimizer(Named):
     """Parameters that are updated in place, their FP32 masters, and the optimizer's state.
 
     A subclass names its hyperparameters in `_HYPERPARAMETERS` and its state in `_fresh`, and makes
@@ -49,6 +50,10 @@ class Optimizer:
 
     lr = Hyperparameter(checked_not_negative, "Learning rate.")
     weight_decay = Hyperparameter(checked_not_negative, "Weight decay; 0 for none.")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._SETTABLE = ("grads", *cls._HYPERPARAMETERS)
 
     def __init__(self, params: Any, **told: Any) -> None:
         name = type(self).__name__

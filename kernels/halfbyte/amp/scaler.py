@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from halfbyte.amp import foreign
 from halfbyte.amp.losses import scaled
+from halfbyte.amp.named import Named
 from halfbyte.amp.numbers import (
     checked_integer,
     checked_number,
@@ -37,7 +38,7 @@ class _Stage(NamedTuple):
     stepped: bool
 
 
-class GradScaler:
+class GradScaler(Named):
     """Scale a loss so that float16 gradients do not vanish, and adapt the scale.
 
     Steps with a gradient that is infinite or NaN are skipped, and lower the scale; enough good ones
@@ -83,6 +84,10 @@ class GradScaler:
     ...     scaler.step(optimizer)
     ...     scaler.update()
     """
+
+    _SETTABLE: ClassVar[tuple[str, ...]] = (
+        "set_growth_factor()", "set_backoff_factor()", "set_growth_interval()", "update(new_scale)",
+    )  # fmt: skip
 
     def __init__(
         self,
