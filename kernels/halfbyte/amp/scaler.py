@@ -34,7 +34,7 @@ class _Stage(NamedTuple):
     """What happened to an optimizer's gradients since the last update."""
 
     optimizer: Any  # held, so that its id stays its own
-    finite: Any  # a bool, or a flag on a GPU
+    finite: Any  # a bool, or a flag on a GPU; None where there were no gradients
     stepped: bool
 
 
@@ -186,7 +186,7 @@ class GradScaler(Named):
         TypeError
             No optimizer, or gradients of another kind or dtype.
         RuntimeError
-            The optimizer was stepped since the last `update`.
+            The optimizer was stepped since the last `update`, or has no gradients: each is None.
         """
         name = "GradScaler.step"
         ours = isinstance(optimizer, Optimizer)
@@ -204,9 +204,10 @@ class GradScaler(Named):
             raise RuntimeError(msg)
         fused = isinstance(optimizer, Optimizer) and optimizer._steps_by_itself
         if stage is None and fused:
-            finite = optimizer._scaled_step(name, self._scale)
+            finite = _checked(optimizer._scaled_step(name, self._scale))
         else:
             finite = self._unscaled(name, optimizer) if stage is None else stage.finite
+            finite = _checked(finite)
             # If it raises, the gradients are unscaled.
             self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
             if fused and on_device(finite):
@@ -238,12 +239,13 @@ class GradScaler(Named):
         name = "GradScaler.update"
         if new_scale is not None:
             self._scale.set(name, self._within(name, "new_scale", new_scale))
-        elif not self._stages:
+        elif all(x.finite is None for x in self._stages.values()):
             msg = f"{name}: no gradients were checked since the last update; call step() first"
             raise RuntimeError(msg)
         else:
             # What was found on a GPU is with the scale there.
-            bad = not all(on_device(x.finite) or x.finite for x in self._stages.values())
+            verdicts = [x.finite for x in self._stages.values() if x.finite is not None]
+            bad = not all(on_device(x) or x for x in verdicts)
             factors = self._growth_factor, self._backoff_factor, self._growth_interval
             rule = Rule(*factors, self._min_scale, self._max_scale)
             self._scale.update(name, rule, bad=bad)
@@ -343,7 +345,7 @@ class GradScaler(Named):
         return f"GradScaler(scale={self.get_scale()!r}, enabled={self._enabled})"
 
     def _unscaled(self, function: str, optimizer: Any) -> Any:
-        """Unscale an optimizer's gradients. Returns whether all are finite."""
+        """Unscale an optimizer's gradients. Returns whether all are finite; None of none."""
         if isinstance(optimizer, Optimizer):
             return optimizer._unscale(function, self._scale)
         return foreign.unscale(function, optimizer, self._scale)
@@ -355,6 +357,14 @@ class GradScaler(Named):
             msg = f"{function}: {name} is {scale}; need min_scale = {self._min_scale} to "
             raise ValueError(msg + f"max_scale = {self._max_scale}")
         return single
+
+
+def _checked(finite: Any) -> Any:
+    """Return a verdict on gradients. RuntimeError: there were none."""
+    if finite is None:
+        msg = "GradScaler.step: the optimizer has no gradients, each is None; need at least one"
+        raise RuntimeError(msg)
+    return finite
 
 
 def _checked_growth(function: str, name: str, x: Any) -> float:
