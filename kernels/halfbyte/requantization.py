@@ -19,6 +19,7 @@ from halfbyte.quantized import (
     check_zero_point,
     code_range,
     is_integer,
+    is_number,
 )
 from halfbyte.tensors import library
 from halfbyte.tensors.arguments import checked_dtype, device_views_of
@@ -123,7 +124,7 @@ def _channel_shape(
 
 
 def _checked_bias(name: str, bias: Any) -> Any:
-    if type(bias) in (float, int):
+    if is_number(bias):
         try:
             bits = single_bits(float(bias))
         except OverflowError:

@@ -165,7 +165,7 @@ def decode_onnx(
     name = "decode_onnx"
     bits, signed = _check_type(name, data_type)
     arrays = {"values": values}
-    if not isinstance(scale, (float, int, np.float32)):
+    if not isinstance(scale, (float, int, np.generic)):
         arrays["scale"] = scale
     if zero_point is not None:
         arrays["zero_point"] = zero_point

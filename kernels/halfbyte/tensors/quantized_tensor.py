@@ -122,7 +122,7 @@ class QuantizedTensor(Frozen):
             values, known = values.packed, values.shape
         arrays = {"values": values}
         # Numbers belong to no library.
-        if not isinstance(scale, (float, int, np.float32)):
+        if not isinstance(scale, (float, int, np.generic)):
             arrays["scale"] = scale
         if zero_point is not None and not is_integer(zero_point):
             arrays["zero_point"] = zero_point
