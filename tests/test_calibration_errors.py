@@ -134,6 +134,12 @@ def test_percentile_that_is_no_number_is_refused(percentile):
         HistogramObserver("percentile", percentile)
 
 
+@pytest.mark.parametrize("percentile", [50.0, 100, 99.9])
+def test_percentile_of_another_method_is_refused(percentile):
+    with refuses(ValueError, "HistogramObserver", "percentile", str(percentile), "mse"):
+        HistogramObserver(percentile=percentile)
+
+
 @pytest.mark.parametrize(
     ("method", "kind"), [("absmax", ValueError), (None, TypeError), (["mse"], TypeError)]
 )

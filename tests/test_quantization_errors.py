@@ -222,6 +222,12 @@ def test_unknown_method(name, given, backend):
         backend.quantize(X, method=name, **given)
 
 
+@pytest.mark.parametrize("named", [{"scale": 1.0}, AFFINE], ids=["symmetric", "affine"])
+def test_scale_and_a_method_that_finds_one(named, backend):
+    with refuses(ValueError, "quantize", "scale", "method", "mse"):
+        backend.quantize(X, **named, method="mse")
+
+
 @pytest.mark.parametrize("name", ["up", "", "Nearest"])
 def test_unknown_rounding(name, backend):
     with refuses(ValueError, "quantize", "rounding", repr(name), "nearest", "stochastic"):

@@ -15,6 +15,7 @@ from halfbyte.observer import Observer, checked_axis
 from halfbyte.quantized import I32
 
 _METHODS = ("mse", "percentile")
+_PERCENTILE = 99.99  # what it is where none is given
 
 
 class MinMaxObserver(Observer):
@@ -130,10 +131,17 @@ class HistogramObserver(Observer):
         squared error, each bin standing for its middle. 'percentile': the range that leaves out the
         largest magnitudes (symmetric), or as many on either side.
     percentile : float
-        0 < percentile <= 100: how many of 100 elements the range holds.
+        0 < percentile <= 100: how many of 100 elements the range holds. Of method 'percentile'.
+
+    Raises
+    ------
+    TypeError
+        Another kind of argument.
+    ValueError
+        Another method, a percentile out of range, or one that 'mse' has no use for.
     """
 
-    def __init__(self, method: str = "mse", percentile: float = 99.99) -> None:
+    def __init__(self, method: str = "mse", percentile: float = _PERCENTILE) -> None:
         name = "HistogramObserver"
         if not isinstance(method, str):
             msg = f"{name}: method is a {kind_of(method)}; need 'mse' or 'percentile'"
@@ -146,6 +154,9 @@ class HistogramObserver(Observer):
         if not 0 < self.percentile <= 100:
             msg = f"{name}: percentile is {percentile}; need 0 < percentile <= 100"
             raise ValueError(msg)
+        if method != "percentile" and self.percentile != _PERCENTILE:
+            msg = f"{name}: percentile is {percentile} and method is {method!r}"
+            raise ValueError(msg + "; need method='percentile', or no percentile")
         self._counts: Any = np.zeros(ranges.BINS, np.int64)
         self._exponent: Any = None  # of a bin's width; None while there were only zeros
 

@@ -54,7 +54,8 @@ def fake_quantize(
     Returns
     -------
     array of x's shape and dtype
-        ``dequantize(quantize(x))``. Bit-identical on every backend.
+        ``dequantize(quantize(x))``. Bit-identical on every backend. An infinity where a code, at an
+        end of its range, stands for more than the dtype's largest number.
 
     Raises
     ------

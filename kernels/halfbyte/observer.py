@@ -84,7 +84,7 @@ class Observer:
         Returns
         -------
         scale : float32 array, shape () or (channels,)
-            1 where there was nothing but zeros or nothing at all.
+            1 where it would be subnormal, as where there was nothing but zeros or nothing at all.
         zero_point : int32 array of the same shape, or None if symmetric
 
         Raises

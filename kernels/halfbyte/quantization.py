@@ -79,15 +79,16 @@ def quantize(
     method : {"absmax", "mse"}
         How to take scales from the data. "absmax": the largest magnitude (affine: the range)
         becomes the largest code. "mse": of 41 scales from there down to 24/64 of it, the one with
-        the smallest sum of squared errors.
+        the smallest sum of squared errors; not with a `scale`. A scale that would be
+        subnormal (symmetric, 8 bits: of magnitudes below 1.5e-36) is 1, and codes stand for 0.
     rounding : {"nearest", "stochastic"}
         "stochastic": up with the probability of the fraction, by Philox4x32-10 under `seed` and
         the element's place in C order.
     seed : int, optional
-        Below 2**64; needed for stochastic rounding.
+        Below 2**64; needed for stochastic rounding, checked and otherwise ignored for nearest.
     check_finite : bool
         Refuse NaN and infinities where the scale comes from the data, which on a GPU waits for it.
-        Otherwise these are left out of the extremes.
+        Otherwise these are left out of the extremes. With a `scale` it is ignored.
     out : QuantizedTensor, optional
         Filled and returned; of the same bits, axis, group_size, signed and shape, with zero points
         if not `symmetric`. Its own scale may be passed as `scale`. With `check_finite`, data is
@@ -112,7 +113,8 @@ def quantize(
     there.
 
     Where x is in range, it differs from what `dequantize` returns by at most
-    (1/2 + 2**(bits - 23)) * scale.
+    (1/2 + 2**(bits - 23)) * scale. Only at the ends of a range that reaches up to the dtype's
+    largest number, a code may stand for more: it dequantizes to an infinity.
     """
     name = "quantize"
     seen, home = device_views_of(name, x=x, scale=scale, zero_point=zero_point)
@@ -143,6 +145,9 @@ def quantize(
         raise ValueError(msg)
     shape = scale_shape(x.shape, axis, group_size)
     given = scale is not None
+    if given and method != "absmax":
+        msg = f"{name}: scale is given and method is {method!r}, which takes one from the data"
+        raise ValueError(msg + "; need one of them")
     if given:
         scale = check_scale(name, "scale", scale, shape)
         if zero_point is not None:
