@@ -75,6 +75,11 @@ def test_packed_weights_of_another_depth(w, make, backend):
         call(backend, w, packed=True, x=make((3, 6), 1))
 
 
+def test_float16_weights_packed_as_quantized_ones_are(backend):
+    with refuses(ValueError, "linear", "x", "(3, 5)", "k = 7", "prepack(w.T)"):
+        call(backend, backend.prepack(W16))
+
+
 def test_inner_dimension_of_nibbles_counts_nibbles_and_not_bytes(backend):
     # 5 nibbles and 6 of them take 3 bytes a row.
     with refuses(ValueError, "linear", "x", "w", "(3, 6)", "(7, 5)"):

@@ -47,6 +47,10 @@ def test_nothing_else_is_public():
     assert set(halfbyte.__all__) == set(PUBLIC)
 
 
+def test_completion_shows_what_is_public():
+    assert set(dir(halfbyte)) == {*PUBLIC, "__version__"}
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_name_is_public(name):
     assert name in halfbyte.__all__

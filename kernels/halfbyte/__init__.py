@@ -50,3 +50,8 @@ __all__ = [
     "unscale",
     "warm_up",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return what is public: what tab completion shows."""
+    return [*__all__, "__version__"]

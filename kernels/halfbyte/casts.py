@@ -34,6 +34,11 @@ def to_f16(x: Any, *, out: Any = None) -> Any:
         Another kind of array or another dtype.
     ValueError
         `out` has another shape, is read-only, or shares memory.
+
+    Examples
+    --------
+    >>> to_f16(np.array([0.1, 2049, 65520], np.float32))
+    array([9.998e-02, 2.048e+03,       inf], dtype=float16)
     """
     return _convert("to_f16", x, out, F32, F16)
 
@@ -58,6 +63,11 @@ def to_f32(x: Any, *, out: Any = None) -> Any:
         Another kind of array or another dtype.
     ValueError
         `out` has another shape, is read-only, or shares memory.
+
+    Examples
+    --------
+    >>> to_f32(np.array([0.1, np.inf], np.float16))
+    array([0.09997559,        inf], dtype=float32)
     """
     return _convert("to_f32", x, out, F16, F32)
 

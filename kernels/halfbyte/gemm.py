@@ -23,6 +23,7 @@ from halfbyte.arrays import (
 from halfbyte.devices import check_packed, empty
 from halfbyte.products import (
     FLOATS,
+    Activation,
     check_activation,
     checked_bias,
     product_shape,
@@ -42,7 +43,7 @@ def gemm_f16(
     beta: float = 0.0,
     c: Any = None,
     bias: Any = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     out: Any = None,
     out_dtype: Any = None,
 ) -> Any:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from halfbyte.quantized import (
 )
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 
-X_BITS = (8, 16)
+XBits = Literal[8, 16]
+X_BITS: tuple[int, ...] = get_args(XBits)
 
 
 class Form(NamedTuple):
@@ -113,6 +114,8 @@ def refuse_shape(name: str, x: Any, w: Any, k: int) -> None:
     wanted = f"w is packed for k = {k}" if packed else f"w is {w.shape}"
     msg = f"{name}: inner dimensions differ: x is {x.shape} and {wanted}"
     msg += f"; need x.shape[-1] == {'k' if packed else 'w.shape[-1]'}"
+    if packed and w.kind == "float16":
+        msg += "; float16 weights of shape (n, k) are packed as prepack(w.T)"
     raise ValueError(msg)
 
 

@@ -24,6 +24,7 @@ from halfbyte.layer_arguments import (
     SINGLE,
     X_BITS,
     Form,
+    XBits,
     check_codes,
     check_sums,
     check_x_bits,
@@ -31,7 +32,14 @@ from halfbyte.layer_arguments import (
     checked_weights,
     refuse_shape,
 )
-from halfbyte.products import ANY_DEPTH, FLOATS, check_activation, checked_bias, row_blocks
+from halfbyte.products import (
+    ANY_DEPTH,
+    FLOATS,
+    Activation,
+    check_activation,
+    checked_bias,
+    row_blocks,
+)
 from halfbyte.quantized import Codes, QuantizedRows, Scheme
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 from halfbyte.tensors.arguments import device_views_of
@@ -42,8 +50,8 @@ def linear(
     w: Any,
     bias: Any = None,
     *,
-    activation: str | None = None,
-    x_bits: int = 8,
+    activation: Activation | None = None,
+    x_bits: XBits = 8,
     out: Any = None,
     out_dtype: Any = None,
     out_scale: Any = None,
@@ -55,14 +63,17 @@ def linear(
     ----------
     x : float32 or float16 array, or QuantizedTensor, shape (..., k)
         Any strides. With float16 weights, and with ``x_bits=16``, float32 is rounded to float16 (to
-        nearest, ties to even), as autocast does. With quantized weights and ``x_bits=8``, each row
-        is quantized to 8 bits by its own largest magnitude. A QuantizedTensor, for quantized
-        weights, has 8 or 4 bits and one scale, or one for each entry of an axis but the last.
+        nearest, ties to even), as autocast does: magnitudes from 65520 on become inf. With
+        quantized weights and ``x_bits=8``, each row is quantized to 8 bits by its own largest
+        magnitude. A QuantizedTensor, for quantized weights, has 8 or 4 bits and one scale, or one
+        for each entry of an axis but the last.
     w : float16 array or QuantizedTensor, shape (n, k); or PackedMatrix
         A QuantizedTensor has one scale, one for each row (axis 0) or one for each group of a row.
-        ``prepack(w.T)`` of a float16 `w`, ``prepack(w)`` of a quantized one.
+        Packed, a float16 `w` is ``prepack(w.T)``, a quantized one ``prepack(w)``: a square float16
+        `w` packed without ``.T`` gives ``x @ w``, and no error.
     bias : float16 or float32 array, shape (n,), optional
     activation : {None, 'relu', 'gelu', 'silu'}
+        As in `gemm_f16`.
     x_bits : {8, 16}
         Multiply quantized weights with x as 8-bit codes, exactly, or as float16. Says nothing about
         float16 weights.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLOATS = (F32, F16)
-ACTIVATIONS = (None, "relu", "gelu", "silu")
+Activation = Literal["relu", "gelu", "silu"]
+ACTIVATIONS = (None, *get_args(Activation))
 
 _INT32_MAX = 2**31 - 1
 # No format of 8 bits or fewer has a smaller limit, whatever its zero point.
