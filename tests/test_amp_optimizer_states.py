@@ -275,6 +275,11 @@ def test_optimizer_of_tensors_goes_on_from_its_state(name, backend, torch):
         assert_same_bits(tensor.numpy(), p, backend)
 
 
+@pytest.mark.parametrize(("count", "text"), [(1, "(1 parameter, "), (2, "(2 parameters, ")])
+def test_text_counts_the_parameters(count, text):
+    assert text in repr(halfbyte.AdamW([np.ones(3, np.float32) for _ in range(count)]))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_text_names_the_optimizer_and_its_hyperparameters(name):
     text = repr(full(name))

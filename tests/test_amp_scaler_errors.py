@@ -194,7 +194,7 @@ def test_state_with_an_unknown_key():
 
 
 def test_state_of_a_disabled_scaler():
-    with refuses(ValueError, "GradScaler.load_state_dict", "scale"):
+    with refuses(ValueError, "GradScaler.load_state_dict", "is empty", "not enabled", "scale"):
         GradScaler().load_state_dict(GradScaler(enabled=False).state_dict())
 
 

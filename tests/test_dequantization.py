@@ -198,6 +198,24 @@ def test_what_is_no_quantized_tensor_cannot_be_dequantized(q, backend):
         backend.dequantize(q)
 
 
+def test_dtype_none_without_out_is_float32(backend):
+    assert backend.dequantize(QuantizedTensor(codes(9, 1), 0.1), dtype=None).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_dtype_none_is_that_of_out(dtype, backend):
+    q, out = QuantizedTensor(codes(9, 1), 0.1), np.empty(9, dtype)
+    assert backend.dequantize(q, dtype=None, out=out) is out
+    assert_same_bits(out, dequantize(q.values, q.scale).astype(dtype), backend)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8"])
+def test_out_of_another_dtype_is_refused(dtype, backend):
+    q = QuantizedTensor(codes(9, 1), 0.1)
+    with refuses(TypeError, "dequantize", "out", dtype, "float32 or float16"):
+        backend.dequantize(q, dtype=None, out=np.empty(9, dtype))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int8", "bool", ">f4"])
 def test_dequantized_dtype_that_is_neither_float32_nor_float16(dtype, backend):
     q = QuantizedTensor(np.zeros(3, np.int8), 1.0)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import halfbyte
 from assertions import assert_same_bits, assert_within, refuses
 from halfbyte_reference import bounds, gemm_f16, linear, to_f16, to_f32
 from halfbyte_reference.inputs import floats, halves
@@ -100,6 +101,17 @@ def test_one_tensor_among_the_arrays_of_a_layer_is_refused(argument, backend, to
 def test_bfloat16_tensor_is_refused(backend, torch):
     with refuses(TypeError, "gemm_f16", "a", "bfloat16", "float16"):
         backend.gemm_f16(torch.from_numpy(A).bfloat16(), torch.from_numpy(B))
+
+
+def test_bfloat16_is_to_be_converted_first(torch):
+    with pytest.raises(TypeError, match=r"^to_f16: x .*convert bfloat16 first, to float32"):
+        halfbyte.to_f16(torch.from_numpy(A).bfloat16())
+
+
+def test_parameter_is_to_be_detached(torch):
+    parameter = torch.nn.Parameter(torch.from_numpy(A))
+    with pytest.raises(TypeError, match=r"^gemm_f16: a .*need its values alone, x\.detach\(\)"):
+        halfbyte.gemm_f16(parameter, torch.from_numpy(B))
 
 
 def test_tensor_that_overlaps_out_is_refused(backend, torch):

@@ -100,7 +100,8 @@ def test_blocks_along_another_axis_are_not_moved_silently():
 @pytest.mark.parametrize(
     ("name", "bad", "kind"),
     [
-        *(("data_type", "INT16", ValueError), ("data_type", 3, TypeError)),
+        *(("data_type", "INT16", ValueError), ("data_type", 99, ValueError)),
+        *(("data_type", 3.0, TypeError), ("data_type", True, TypeError)),
         *(("shape", None, ValueError), ("shape", 15, TypeError), ("axis", "0", TypeError)),
         *(("axis", 2, ValueError), ("block_size", -1, ValueError), ("block_size", 2.0, TypeError)),
     ],

@@ -126,6 +126,16 @@ def test_arrays_of_onnx_are_read(bits, signed, onnx):
     assert got == q
 
 
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_number_that_onnx_gives_a_type_is_read_as_its_name(bits, signed, onnx):
+    parts = encode_onnx(tensor((3, 5), 1, bits=bits, signed=signed, affine=True, axis=0))
+    number = onnx.TensorProto.DataType.Value(parts.data_type)
+    assert decode_onnx(**parts._replace(data_type=number)._asdict()) == decode_onnx(
+        **parts._asdict()
+    )
+
+
 # ---------------------------------------------------------------------------- onnxruntime
 
 

@@ -155,6 +155,29 @@ def test_text_tells_what_it_is(name, text):
     assert repr(TENSORS[name]) == f"QuantizedTensor({text})"
 
 
+@pytest.mark.parametrize("function", [halfbyte.gemm_f16, halfbyte.gemm_int])
+@pytest.mark.parametrize("place", [0, 1])
+def test_product_of_a_tensor_is_left_to_linear(function, place):
+    dtype = np.float16 if function is halfbyte.gemm_f16 else np.int8
+    operands = [np.ones((2, 2), dtype), np.ones((2, 2), dtype)]
+    operands[place] = QuantizedTensor(np.ones((2, 2), np.int8), 1.0)
+    with refuses(
+        TypeError, function.__name__, "ab"[place], "is a halfbyte.QuantizedTensor;", "linear",
+        "q.values",
+    ):  # fmt: skip
+        function(*operands)
+
+
+def test_saved_parts_are_loaded_as_they_were(tmp_path):
+    q = halfbyte.quantize(np.ones((3, 5), np.float32), bits=4, group_size=2, symmetric=False)
+    parts = {name: getattr(q, name) for name in QuantizedTensor.__slots__}
+    np.savez(tmp_path / "q.npz", **{name: x for name, x in parts.items() if x is not None})
+    loaded = np.load(tmp_path / "q.npz")
+    arrays = ("values", "scale", "zero_point")
+    named = {name: x if name in arrays else x.tolist() for name, x in loaded.items()}
+    assert QuantizedTensor(**named) == q
+
+
 @pytest.mark.parametrize("scale", [0.1, np.float64(0.1), 3, np.int64(3), np.uint8(3)], ids=repr)
 def test_number_for_a_scale_is_rounded_once(scale):
     assert_same_bits(QuantizedTensor(VALUES, scale).scale, np.array(scale, np.float32))

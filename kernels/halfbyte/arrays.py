@@ -88,9 +88,13 @@ def is_numpy(x: object) -> bool:
 
 
 def kind_of(x: object) -> str:
-    """Name the type of an argument, for an error's text."""
+    """Name the type of an argument, ours as users import it, for an error's text."""
     typ = type(x)
-    return typ.__name__ if typ.__module__ == "builtins" else f"{typ.__module__}.{typ.__name__}"
+    module = typ.__module__
+    for public in ("halfbyte.formats", "halfbyte"):
+        if module.startswith(f"{public}."):
+            module = public
+    return typ.__name__ if module == "builtins" else f"{module}.{typ.__name__}"
 
 
 def on_device(x: object) -> bool:
@@ -129,7 +133,7 @@ def as_numpy(function: str, name: str, x: Any) -> tuple[Array, Any]:
         msg = f"{function}: {name} is a {kind_of(x)} on a device; need an array in the CPU's memory"
         raise TypeError(msg)
     msg = f"{function}: {name} is a {kind_of(x)}; need a NumPy array, or one with __dlpack__"
-    raise TypeError(msg)
+    raise TypeError(msg + getattr(type(x), "_INSTEAD", ""))
 
 
 def _is_foreign(x: Any) -> bool:
@@ -156,9 +160,17 @@ def _viewing(function: str, name: str, x: Any) -> Iterator[None]:
         yield
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{function}: {name} is a {kind_of(x)} with dtype {getattr(x, 'dtype', None)} that "
-        msg += f"NumPy cannot view: {error}; "
-        msg += "need float16, float32 or integer values in plain memory"
+        msg += f"NumPy cannot view: {error}; need {_viewable(x)}"
         raise TypeError(msg) from error
+
+
+def _viewable(x: Any) -> str:
+    """Name what there is to give instead of an array that NumPy cannot view."""
+    if getattr(x, "requires_grad", False):
+        return "its values alone, x.detach() in torch"
+    if "bfloat16" in str(getattr(x, "dtype", None)):
+        return "float32 or float16: convert bfloat16 first, to float32 without loss"
+    return "float16, float32 or integer values in plain memory"
 
 
 _ADDRESS = object.__basicsize__  # where an ndarray holds it: after what every object has

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from halfbyte.arrays import F32, Array, checked_real, kind_of, on_device, single
 from halfbyte.devices import beside, on_host
 from halfbyte.observer import Observer, checked_axis
 from halfbyte.quantized import I32
+
+if TYPE_CHECKING:
+    from halfbyte.quantized import Bits
 
 _METHODS = ("mse", "percentile")
 _PERCENTILE = 99.99  # what it is where none is given
@@ -32,8 +35,10 @@ class MinMaxObserver(Observer):
     >>> observer.update(np.array([0.5, -2.0, 1.0], np.float32))
     >>> observer
     MinMaxObserver(axis=None; -2.0 .. 1.0)
-    >>> scale, zero_point = observer.scale_zero_point()
-    >>> q = quantize(x, scale=scale)
+    >>> scale, zero_point = observer.scale_zero_point(symmetric=False)
+    >>> x = np.array([1.0, 0.5, -3.0], np.float32)
+    >>> quantize(x, symmetric=False, scale=scale, zero_point=zero_point).values
+    array([ 127,   84, -128], dtype=int8)
     """
 
     def __init__(self, axis: int | None = None) -> None:
@@ -80,6 +85,14 @@ class MovingAverageObserver(Observer):
         Observe each index along this axis by itself. Every update has as many.
     momentum : float
         0 < momentum <= 1, rounded once to float32.
+
+    Examples
+    --------
+    >>> observer = MovingAverageObserver(momentum=0.5)
+    >>> observer.update(np.array([0.0, 4.0], np.float32))
+    >>> observer.update(np.array([0.0, 8.0], np.float32))
+    >>> observer
+    MovingAverageObserver(axis=None, momentum=0.5; 0.0 .. 6.0)
     """
 
     def __init__(self, axis: int | None = None, momentum: float = 0.1) -> None:
@@ -139,9 +152,22 @@ class HistogramObserver(Observer):
         Another kind of argument.
     ValueError
         Another method, a percentile out of range, or one that 'mse' has no use for.
+
+    Examples
+    --------
+    An outlier does not widen the range of a percentile:
+
+    >>> observer = HistogramObserver("percentile", percentile=99)
+    >>> observer.update(np.linspace(-1, 1, 200, dtype=np.float32))
+    >>> observer.update(np.array([16.0], np.float32))
+    >>> scale, _ = observer.scale_zero_point()
+    >>> print(scale * 127)
+    1.0
     """
 
-    def __init__(self, method: str = "mse", percentile: float = _PERCENTILE) -> None:
+    def __init__(
+        self, method: Literal["mse", "percentile"] = "mse", percentile: float = _PERCENTILE
+    ) -> None:
         name = "HistogramObserver"
         if not isinstance(method, str):
             msg = f"{name}: method is a {kind_of(method)}; need 'mse' or 'percentile'"
@@ -222,7 +248,7 @@ class HistogramObserver(Observer):
         self._join(lo, hi)
 
     def _scale_zero_point(
-        self, lo: Array, hi: Array, bits: int, symmetric: bool
+        self, lo: Array, hi: Array, bits: Bits, symmetric: bool
     ) -> tuple[Array, Array | None]:
         if self._exponent is None:
             return ranges.scale_zero_point(lo, hi, bits, symmetric)

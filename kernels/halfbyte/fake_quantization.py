@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,13 +24,16 @@ from halfbyte.quantized import (
 from halfbyte.tensors import library
 from halfbyte.tensors.arguments import device_views_of
 
+if TYPE_CHECKING:
+    from halfbyte.quantized import Bits
+
 
 def fake_quantize(
     x: Any,
     scale: Any,
     zero_point: Any = None,
     *,
-    bits: int = 8,
+    bits: Bits = 8,
     axis: int | None = None,
     group_size: int | None = None,
     narrow_range: bool | None = None,
@@ -63,6 +66,12 @@ def fake_quantize(
         Another kind of argument, or another dtype.
     ValueError
         Arguments that do not go together, a wrong shape, a scale or zero point out of range.
+
+    Examples
+    --------
+    >>> x = np.array([0.3, -0.6, 99.0], np.float32)
+    >>> fake_quantize(x, 0.25, bits=4)
+    array([ 0.25, -0.5 ,  1.75], dtype=float32)
     """
     name = "fake_quantize"
     seen, home = device_views_of(name, x=x, scale=scale, zero_point=zero_point, out=out)
@@ -85,7 +94,7 @@ def fake_quantize_backward(
     scale: Any,
     zero_point: Any = None,
     *,
-    bits: int = 8,
+    bits: Bits = 8,
     axis: int | None = None,
     group_size: int | None = None,
     narrow_range: bool | None = None,
@@ -120,6 +129,17 @@ def fake_quantize_backward(
         Another kind of argument, or another dtype.
     ValueError
         Arguments that do not go together, a wrong shape, a scale or zero point out of range.
+
+    Examples
+    --------
+    No gradient reaches an x that was clipped; the scale's is 7 of it, and 0.25 of that one:
+
+    >>> x = np.array([0.1875, 99.0], np.float32)
+    >>> dx, dscale = fake_quantize_backward(np.ones(2, np.float32), x, 0.25, bits=4)
+    >>> dx
+    array([1., 0.], dtype=float32)
+    >>> print(dscale)
+    7.25
     """
     name = "fake_quantize_backward"
     seen, home = device_views_of(name, dy=dy, x=x, scale=scale, zero_point=zero_point, out=out)

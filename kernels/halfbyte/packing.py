@@ -19,7 +19,8 @@ def prepack(b: Any) -> PackedMatrix:
     Parameters
     ----------
     b : array of shape (k, n), or QuantizedTensor of shape (n, k)
-        float16, for `gemm_f16`, and for `linear` as ``w.T``; int8 or uint8, or an Int4Array (or an
+        float16, for `gemm_f16`, and for `linear` as ``w.T`` (a square float16 `w` without ``.T``
+        gives x @ w, and no error); int8 or uint8, or an Int4Array (or an
         int4 or uint4 array of ml_dtypes), for `gemm_int`; or the weights of `linear` themselves, a
         QuantizedTensor with one scale, one for each row (axis 0) or one for each group of a row.
         Any strides, in the CPU's memory or on the current GPU.
@@ -36,6 +37,14 @@ def prepack(b: Any) -> PackedMatrix:
         Another kind of array or another dtype.
     ValueError
         `b` is not a matrix, or has scales along its last axis.
+
+    Examples
+    --------
+    >>> x, w = np.ones((1, 2), np.float32), np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    >>> linear(x, prepack(to_f16(w).T))
+    array([[ 3.,  7., 11.]], dtype=float32)
+    >>> prepack(quantize(w, axis=0)).shape
+    (2, 3)
     """
     name = "prepack"
     if isinstance(b, QuantizedTensor):

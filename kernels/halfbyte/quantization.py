@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,11 +30,14 @@ from halfbyte.quantized import (
 from halfbyte.tensors import QuantizedTensor, library
 from halfbyte.tensors.arguments import checked_dtype, device_views_of, out_view
 
+if TYPE_CHECKING:
+    from halfbyte.quantized import Bits
+
 
 def quantize(
     x: Any,
     *,
-    bits: int = 8,
+    bits: Bits = 8,
     axis: int | None = None,
     group_size: int | None = None,
     symmetric: bool = True,
@@ -42,8 +45,8 @@ def quantize(
     narrow_range: bool | None = None,
     scale: Any = None,
     zero_point: Any = None,
-    method: str = "absmax",
-    rounding: str = "nearest",
+    method: Literal["absmax", "mse"] = "absmax",
+    rounding: Literal["nearest", "stochastic"] = "nearest",
     seed: int | None = None,
     check_finite: bool = True,
     out: QuantizedTensor | None = None,
@@ -115,6 +118,16 @@ def quantize(
     Where x is in range, it differs from what `dequantize` returns by at most
     (1/2 + 2**(bits - 23)) * scale. Only at the ends of a range that reaches up to the dtype's
     largest number, a code may stand for more: it dequantizes to an infinity.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, -2.0, 3.0], [0.1, 0.2, -0.4]], np.float32)
+    >>> q = quantize(x, axis=0)
+    >>> q.values
+    array([[  42,  -85,  127],
+           [  32,   64, -127]], dtype=int8)
+    >>> quantize(x, bits=4, group_size=2, symmetric=False)
+    QuantizedTensor(4 bits, signed, affine, shape=(2, 3), group_size=2, 36 bytes)
     """
     name = "quantize"
     seen, home = device_views_of(name, x=x, scale=scale, zero_point=zero_point)
@@ -202,8 +215,9 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     ----------
     q : QuantizedTensor
         Its arrays in the CPU's memory or on the current GPU.
-    dtype : {float32, float16}
-        Of the result; float16 is rounded from float32, to nearest, ties to even.
+    dtype : {float32, float16, None}
+        Of the result; float16 is rounded from float32, to nearest, ties to even. None: that of
+        `out`, else float32.
     out : array of q.shape and `dtype`, optional
         Any strides; shares no byte with `q`.
 
@@ -215,9 +229,17 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
     Raises
     ------
     TypeError
-        `q` is not a QuantizedTensor, or `out` has another dtype.
+        `q` is not a QuantizedTensor, or `out` has another dtype than `dtype`.
     ValueError
         `out` has another shape, is read-only, or shares memory.
+
+    Examples
+    --------
+    >>> q = QuantizedTensor(np.array([1, -2, 3], np.int8), 0.5, zero_point=1)
+    >>> dequantize(q)
+    array([ 0. , -1.5,  1. ], dtype=float32)
+    >>> dequantize(q, dtype=None, out=np.empty(3, np.float16))
+    array([ 0. , -1.5,  1. ], dtype=float16)
     """
     name = "dequantize"
     if not isinstance(q, QuantizedTensor):
@@ -225,14 +247,16 @@ def dequantize(q: QuantizedTensor, *, dtype: Any = np.float32, out: Any = None) 
         raise TypeError(msg)
     values, scale, zero_point = q._parts()
     home = library.library_of(q.values)
-    wanted = checked_dtype(name, dtype, home, (F32, F16))
+    allowed: tuple[np.dtype[Any], ...] = (F32, F16)
+    if dtype is not None:
+        allowed = (checked_dtype(name, dtype, home, allowed),)
     if out is None:
         packed = values.shape != q.shape
-        result = empty(values, q.shape, wanted) if packed else empty_like(values, wanted)
+        result = empty(values, q.shape, allowed[0]) if packed else empty_like(values, allowed[0])
     else:
         result = out_view(name, out, home)
         library.check_place(name, {"q": values, "out": result})
-        require_dtype(name, "out", result, (wanted,))
+        require_dtype(name, "out", result, allowed)
         check_out(
             name, result, q.shape, [("q", v) for v in (values, scale, zero_point) if v is not None]
         )

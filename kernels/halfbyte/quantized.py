@@ -8,7 +8,7 @@ Values on a GPU are not looked at: that would wait for it.
 from __future__ import annotations
 
 import numbers
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ U8 = np.dtype(np.uint8)
 I32 = np.dtype(np.int32)
 
 BITS = (2, 3, 4, 8)
+Bits = Literal[2, 3, 4, 8]
 
 _INFINITY = 0x7F800000  # bits of float32 inf; those of NaNs and negative numbers are above
 
@@ -107,7 +108,7 @@ def is_number(x: object) -> bool:
     return isinstance(x, float) or is_integer(x)
 
 
-def check_bits(function: str, bits: Any) -> int:
+def check_bits(function: str, bits: Any) -> Bits:
     """Return the width of a code as an int."""
     if not is_integer(bits):
         msg = f"{function}: bits is a {kind_of(bits)}; need 2, 3, 4 or 8"
@@ -115,7 +116,7 @@ def check_bits(function: str, bits: Any) -> int:
     if bits not in BITS:
         msg = f"{function}: bits is {bits}; need 2, 3, 4 or 8"
         raise ValueError(msg)
-    return int(bits)
+    return cast("Bits", int(bits))
 
 
 def check_axis(function: str, axis: Any, ndim: int) -> int | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def requantize(
     zero_point: Any = None,
     dtype: Any = np.int8,
     bias: Any = None,
-    activation: str | None = None,
+    activation: Literal["relu"] | None = None,
     axis: int = -1,
     out: Any = None,
 ) -> Any:
@@ -71,6 +71,13 @@ def requantize(
         Another kind of argument, or another dtype.
     ValueError
         A wrong shape, a scale or zero point out of range.
+
+    Examples
+    --------
+    >>> acc = np.array([[1000, -2000], [3, 70000]], np.int32)
+    >>> requantize(acc, 0.01, bias=np.array([0.5, 0.0], np.float32), activation="relu")
+    array([[ 10,   0],
+           [  1, 127]], dtype=int8)
     """
     name = "requantize"
     seen, home = device_views_of(

@@ -27,7 +27,8 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), on FP32 masters; weight decay is added to the gradient.
 
     ``g += weight_decay p; m = b1 m + (1 - b1) g; v = b2 v + ((1 - b2) g) g;
-    p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)``, each operation rounded to float32.
+    p -= (lr / (1 - b1^t)) (m / (sqrt(v) / sqrt(1 - b2^t) + eps))``, each operation rounded to
+    float32, but for what depends on t alone, which is float64 rounded once.
 
     Parameters
     ----------
@@ -61,9 +62,12 @@ class Adam(Optimizer):
 
     Examples
     --------
-    >>> optimizer = AdamW([w], lr=1e-3)
-    >>> optimizer.grads = [dw]
+    >>> w = np.ones(2, np.float16)
+    >>> optimizer = Adam([w], lr=0.5)
+    >>> optimizer.grads = [np.array([2.0, -1.0], np.float16)]
     >>> optimizer.step()
+    >>> w
+    array([0.5, 1.5], dtype=float16)
     """
 
     _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "betas", "eps", "weight_decay")
@@ -141,6 +145,15 @@ class AdamW(Adam):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019).
 
     ``p *= 1 - lr weight_decay`` instead of ``g += weight_decay p``. All else is as in `Adam`.
+
+    Examples
+    --------
+    >>> w = np.ones(2, np.float16)
+    >>> optimizer = AdamW([w], lr=0.5, weight_decay=0.25)
+    >>> optimizer.grads = [np.array([2.0, -1.0], np.float16)]
+    >>> optimizer.step()
+    >>> w
+    array([0.375, 1.375], dtype=float16)
     """
 
     _DECOUPLED = True

@@ -52,6 +52,15 @@ def unscale(grads: Any, scale: Any, *, out: Any = None) -> Any:
     ValueError
         A scale that is not positive and finite, or whose reciprocal is 0 or infinite in float32;
         `out` with other keys or shapes; arrays to write that are read-only or share memory.
+
+    Examples
+    --------
+    >>> grads = [np.array([8.0, np.inf], np.float32), None]
+    >>> found_inf = unscale(grads, 4.0)
+    >>> grads
+    [array([ 2., inf], dtype=float32), None]
+    >>> bool(found_inf)
+    True
     """
     name = "unscale"
     gradients = collected(name, "grads", grads)
@@ -97,6 +106,14 @@ def clip_grad_norm(grads: Any, max_norm: Any, *, scale: Any = 1.0) -> Any:
     -----
     A gradient becomes ``g * float32(min(1, max_norm / (norm + 1e-6)))``, in float32, rounded to its
     own dtype. The norm is within ``(n + 8) * 2**-52`` of the exact one of n elements, relatively.
+
+    Examples
+    --------
+    >>> grads = [np.array([3.0, 4.0], np.float32)]
+    >>> print(clip_grad_norm(grads, 2.5))
+    5.0
+    >>> print(grads[0].round(3))
+    [1.5 2. ]
     """
     name = "clip_grad_norm"
     gradients = collected(name, "grads", grads)

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
 from halfbyte.amp.numbers import checked_number
 from halfbyte.arrays import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+T = TypeVar("T")
 
 
 class _Owner(Protocol):
@@ -20,20 +23,26 @@ class _Owner(Protocol):
     def _settle(self) -> None: ...
 
 
-class Hyperparameter:
+class Hyperparameter(Generic[T]):
     """An attribute of an optimizer, kept in its `_told` by name."""
 
-    def __init__(self, check: Callable[[str, str, Any], Any], doc: str) -> None:
+    def __init__(self, check: Callable[[str, str, Any], T], doc: str) -> None:
         self.check = check
         self.__doc__ = doc
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+    @overload
+    def __get__(self, optimizer: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, optimizer: _Owner, owner: type | None = None) -> T: ...
+
     def __get__(self, optimizer: _Owner | None, owner: type | None = None) -> Any:
         return self if optimizer is None else optimizer._told[self.name]
 
-    def __set__(self, optimizer: _Owner, value: Any) -> None:
+    def __set__(self, optimizer: _Owner, value: T) -> None:
         function = type(optimizer).__name__
         before = optimizer._told
         optimizer._told = optimizer._checked(function, {**before, self.name: value})

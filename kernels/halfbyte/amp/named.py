@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 
 class Named:
@@ -14,10 +14,12 @@ class Named:
 
     _SETTABLE: ClassVar[tuple[str, ...]]  # what the error's text tells to set, or to call
 
-    def __setattr__(self, name: str, value: object) -> None:
-        kind = type(self)
-        known = name in self._SETTABLE or name.startswith("_") or hasattr(kind, name)
-        if not known and kind.__module__.startswith("halfbyte."):
-            msg = f"{kind.__name__}: cannot set {name}; there is {', '.join(self._SETTABLE)}"
-            raise AttributeError(msg)
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:  # a type checker that sees it takes any name
+
+        def __setattr__(self, name: str, value: object) -> None:
+            kind = type(self)
+            known = name in self._SETTABLE or name.startswith("_") or hasattr(kind, name)
+            if not known and kind.__module__.startswith("halfbyte."):
+                msg = f"{kind.__name__}: cannot set {name}; there is {', '.join(self._SETTABLE)}"
+                raise AttributeError(msg)
+            object.__setattr__(self, name, value)

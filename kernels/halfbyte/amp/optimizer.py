@@ -154,7 +154,8 @@ class Optimizer(Named):
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in self._told.items())
-        return f"{type(self).__name__}({len(self._params)} parameters, {told})"
+        count = len(self._params)
+        return f"{type(self).__name__}({count} parameter{'s' * (count != 1)}, {told})"
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: x for key, x in vars(self).items() if key not in _FOUND_OUT}

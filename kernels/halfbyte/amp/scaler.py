@@ -76,13 +76,18 @@ class GradScaler(Named):
 
     Examples
     --------
-    >>> scaler = GradScaler()
-    >>> for batch in batches:
-    ...     optimizer.grads = gradients(batch, scaler.get_scale())
+    >>> w, scaler = np.zeros(2, np.float16), GradScaler(init_scale=8.0)
+    >>> optimizer = SGD([w], lr=1.0)
+    >>> for dw in ([0.5, 1.0], [np.inf, 1.0]):  # of a loss that was multiplied by the scale
+    ...     optimizer.grads = [np.array(dw, np.float16) * np.float16(scaler.get_scale())]
     ...     scaler.unscale_(optimizer)  # needed only for what comes between, like clipping
-    ...     clip_grad_norm(optimizer.grads, 1.0)
-    ...     scaler.step(optimizer)
+    ...     norm = clip_grad_norm(optimizer.grads, 10.0)
+    ...     print(scaler.step(optimizer), w)
     ...     scaler.update()
+    True [-0.5 -1. ]
+    False [-0.5 -1. ]
+    >>> scaler.get_scale()
+    4.0
     """
 
     _SETTABLE: ClassVar[tuple[str, ...]] = (
@@ -321,7 +326,10 @@ class GradScaler(Named):
         if not self._enabled:
             return
         name = "GradScaler.load_state_dict"
-        check_keys(name, "state_dict", state_dict, set(_KEYS))
+        label = "state_dict"
+        if isinstance(state_dict, dict) and not state_dict:
+            label += " (of a scaler that is not enabled?)"
+        check_keys(name, label, state_dict, set(_KEYS))
         scale = checked_number(name, "scale", state_dict["scale"])
         if not scale > 0:
             msg = f"{name}: scale is {scale}; need a positive number"

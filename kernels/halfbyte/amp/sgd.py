@@ -55,6 +55,15 @@ class SGD(Optimizer):
     ValueError
         No parameters, parameters that are read-only or share memory, a number out of range,
         nesterov without momentum.
+
+    Examples
+    --------
+    >>> w = np.ones(2, np.float16)
+    >>> optimizer = SGD([w], lr=0.5, momentum=0.9)
+    >>> optimizer.grads = [np.array([2.0, -1.0], np.float16)]
+    >>> optimizer.step()
+    >>> w
+    array([0. , 1.5], dtype=float16)
     """
 
     _HYPERPARAMETERS: ClassVar[tuple[str, ...]] = ("lr", "momentum", "nesterov", "weight_decay")

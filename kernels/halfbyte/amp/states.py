@@ -24,6 +24,7 @@ def check_keys(function: str, label: str, state: Any, wanted: set[str]) -> None:
     missing, unknown = sorted(wanted - state.keys()), sorted(map(str, state.keys() - wanted))
     if missing or unknown:
         faults = [f"lacks {missing}"] * bool(missing) + [f"has unknown {unknown}"] * bool(unknown)
+        faults = faults if state else ["is empty"]
         msg = f"{function}: {label} {' and '.join(faults)}; need the keys {sorted(wanted)}"
         raise ValueError(msg)
 

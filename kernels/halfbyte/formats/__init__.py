@@ -23,3 +23,8 @@ __all__ = [
     "encode_matmul_nbits",
     "encode_onnx",
 ]
+
+
+def __dir__() -> list[str]:
+    """Tab completion shows what is public."""
+    return __all__

@@ -18,7 +18,7 @@ magnitude, whatever its sign, to u = 0.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,18 +27,21 @@ from halfbyte.formats import codes as shared
 from halfbyte.quantized import U8
 from halfbyte.tensors import QuantizedTensor, library, nibbles
 
+Kind = Literal["Q4_0", "Q8_0"]
+
 _BLOCK = 32
 _BITS = {"Q4_0": 4, "Q8_0": 8}
 _F16_SIGN = np.uint16(0x8000)
 
 
-def decode_ggml(data: Any, kind: str) -> QuantizedTensor:
+def decode_ggml(data: Any, kind: Kind) -> QuantizedTensor:
     """Read blocks of ggml.
 
     Parameters
     ----------
     data : uint8 array, shape (..., bytes of a row)
-        18 (Q4_0) or 34 (Q8_0) bytes a block of 32; as ``gguf.GGUFReader`` gives them.
+        18 (Q4_0) or 34 (Q8_0) bytes a block of 32: of the tensors t of a ``gguf.GGUFReader``,
+        ``decode_ggml(t.data, t.tensor_type.name)``.
     kind : {'Q4_0', 'Q8_0'}
 
     Returns
@@ -55,6 +58,17 @@ def decode_ggml(data: Any, kind: str) -> QuantizedTensor:
     ValueError
         An unknown kind, a row that is no whole number of blocks, a d that is not finite, or one
         below 0 in Q8_0, which ggml never writes.
+
+    Examples
+    --------
+    One block: the scale 0.5 and 32 codes of 3.
+
+    >>> data = np.frombuffer(np.float16(0.5).tobytes() + bytes([3] * 32), np.uint8)
+    >>> q = decode_ggml(data, "Q8_0")
+    >>> q
+    QuantizedTensor(8 bits, signed, symmetric, shape=(32,), group_size=32, 36 bytes)
+    >>> print(q.dequantize()[:3])
+    [1.5 1.5 1.5]
     """
     name = "decode_ggml"
     bits = _check_kind(name, kind)
@@ -82,7 +96,7 @@ def decode_ggml(data: Any, kind: str) -> QuantizedTensor:
     return shared.made(home, values, scale, zero_point, 4, None, _BLOCK, False, shape)
 
 
-def encode_ggml(q: QuantizedTensor, kind: str, *, round_scale: bool = False) -> Any:
+def encode_ggml(q: QuantizedTensor, kind: Kind, *, round_scale: bool = False) -> Any:
     """Write blocks of ggml.
 
     Parameters
@@ -115,8 +129,10 @@ def encode_ggml(q: QuantizedTensor, kind: str, *, round_scale: bool = False) -> 
     --------
     Scales that float16 holds, and the codes that go with them:
 
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)
     >>> scale = to_f32(to_f16(quantize(x, group_size=32).scale))
-    >>> data = encode_ggml(quantize(x, group_size=32, scale=scale), "Q8_0")
+    >>> encode_ggml(quantize(x, group_size=32, scale=scale), "Q8_0").shape
+    (68,)
     """
     name = "encode_ggml"
     bits = _check_kind(name, kind)

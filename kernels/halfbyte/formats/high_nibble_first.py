@@ -35,6 +35,12 @@ def encode_high_nibble_first(x: Int4Array | QuantizedTensor) -> Any:
         Another kind of argument.
     ValueError
         Codes of another width.
+
+    Examples
+    --------
+    >>> x = Int4Array.pack(np.array([1, 2, 3], np.int8))
+    >>> print([hex(byte) for byte in x.packed], [hex(byte) for byte in encode_high_nibble_first(x)])
+    ['0x21', '0x3'] ['0x12', '0x30']
     """
     name = "encode_high_nibble_first"
     if isinstance(x, QuantizedTensor):
@@ -73,6 +79,11 @@ def decode_high_nibble_first(packed: Any, shape: tuple[int, ...], *, signed: boo
         Another kind of argument or another dtype.
     ValueError
         The shapes do not fit, or the last nibble of an odd row is not 0.
+
+    Examples
+    --------
+    >>> decode_high_nibble_first(np.array([0x12, 0x30], np.uint8), (3,), signed=True).unpack()
+    array([1, 2, 3], dtype=int8)
     """
     name = "decode_high_nibble_first"
     (seen,), home = library.views(name, packed=packed)

@@ -18,7 +18,7 @@ A zero point has the type of the codes, and so their bytes.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,9 @@ from halfbyte.quantized import (
 )
 from halfbyte.tensors import QuantizedTensor, library, nibbles
 
-# Width and sign of the codes by the names of TensorProto.DataType.
+DataType = Literal["INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2"]
+
+# Width and sign of the codes by the names of TensorProto.DataType, and these by its numbers.
 _TYPES = {
     "INT8": (8, True),
     "UINT8": (8, False),
@@ -43,6 +45,14 @@ _TYPES = {
     "UINT4": (4, False),
     "INT2": (2, True),
     "UINT2": (2, False),
+}
+_NUMBERS: dict[int, DataType] = {
+    3: "INT8",
+    2: "UINT8",
+    22: "INT4",
+    21: "UINT4",
+    26: "INT2",
+    25: "UINT2",
 }
 
 
@@ -83,6 +93,13 @@ def encode_onnx(q: QuantizedTensor, *, axis: int | None = None) -> OnnxTensors:
         Another kind of argument.
     ValueError
         Codes of 3 bits, or an `axis` that does not exist or has nothing to say.
+
+    Examples
+    --------
+    >>> q = quantize(np.array([[1, -2, 3], [4, 5, -6]], np.float32), bits=4, axis=0)
+    >>> tensors = encode_onnx(q)
+    >>> tensors.values.tobytes().hex(), tensors.data_type, tensors.shape, tensors.axis
+    ('b25796', 'INT4', (2, 3), 0)
     """
     name = "encode_onnx"
     shared.check_tensor(name, q, (8, 4, 2), "ONNX")
@@ -117,7 +134,7 @@ def decode_onnx(
     scale: Any,
     zero_point: Any = None,
     *,
-    data_type: str,
+    data_type: DataType | int,
     shape: tuple[int, ...] | None = None,
     axis: int | None = None,
     block_size: int = 0,
@@ -137,7 +154,9 @@ def decode_onnx(
         Positive and finite. float16 is widened, which is exact.
     zero_point : array, optional
         Of the form of `values`, with the shape of `scale`. None is 0.
-    data_type : {'INT8', 'UINT8', 'INT4', 'UINT4', 'INT2', 'UINT2'}
+    data_type : {'INT8', 'UINT8', 'INT4', 'UINT4', 'INT2', 'UINT2'}, or its number
+        Of `values`, as its TensorProto names it: a name of TensorProto.DataType, or the number that
+        is in a tensor's `data_type`.
     shape : tuple of int, optional
         Needed with bytes of codes below 8 bits.
     axis : int, optional
@@ -161,9 +180,17 @@ def decode_onnx(
     ValueError
         An unknown type, shapes that do not fit, a scale that is not positive and finite, or blocks
         along another axis.
+
+    Examples
+    --------
+    >>> raw = np.array([0xB2, 0x57, 0x96], np.uint8)  # codes 2, -5, 7, 5, 6, -7
+    >>> q = decode_onnx(raw, np.float32([0.5, 1]), data_type="INT4", shape=(2, 3), axis=0)
+    >>> q.dequantize()
+    array([[ 1. , -2.5,  3.5],
+           [ 5. ,  6. , -7. ]], dtype=float32)
     """
     name = "decode_onnx"
-    bits, signed = _check_type(name, data_type)
+    data_type, bits, signed = _checked_type(name, data_type)
     arrays = {"values": values}
     if not isinstance(scale, (float, int, np.generic)):
         arrays["scale"] = scale
@@ -207,11 +234,15 @@ def decode_onnx(
     return shared.made(home, held, scale, zero_point, bits, axis, group_size, signed, codes.shape)
 
 
-def _check_type(function: str, data_type: Any) -> tuple[int, bool]:
-    if data_type not in _TYPES:
-        msg = f"{function}: data_type is {data_type!r}; need one of {', '.join(_TYPES)}"
-        raise ValueError(msg) if isinstance(data_type, str) else TypeError(msg)
-    return _TYPES[data_type]
+def _checked_type(function: str, data_type: Any) -> tuple[DataType, int, bool]:
+    """Return the name of a type, and width and sign of its codes."""
+    numbered = is_integer(data_type)
+    name = _NUMBERS.get(data_type) if numbered else data_type
+    if name not in _TYPES:
+        need = ", ".join(f"{text} ({number})" for number, text in _NUMBERS.items())
+        msg = f"{function}: data_type is {data_type!r}; need one of {need}"
+        raise ValueError(msg) if numbered or isinstance(name, str) else TypeError(msg)
+    return (name, *_TYPES[name])
 
 
 def _check_block_size(function: str, block_size: Any) -> int | None:

@@ -15,7 +15,7 @@ quantizers of onnxruntime map the value of largest magnitude, whatever its sign,
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,13 @@ def encode_matmul_nbits(q: QuantizedTensor) -> MatMulNBits:
         Another kind of argument.
     ValueError
         Another width, shape or group size.
+
+    Examples
+    --------
+    >>> q = quantize(np.ones((3, 40), np.float32), bits=4, group_size=16)
+    >>> node = encode_matmul_nbits(q)
+    >>> node.b.shape, node.scales.shape, node.zero_points, node.k
+    ((3, 3, 8), (3, 3), None, 40)
     """
     name = "encode_matmul_nbits"
     shared.check_tensor(name, q, _WIDTHS, "MatMulNBits")
@@ -88,7 +95,7 @@ def encode_matmul_nbits(q: QuantizedTensor) -> MatMulNBits:
 
 
 def decode_matmul_nbits(
-    b: Any, scales: Any, zero_points: Any = None, *, k: int, bits: int, block_size: int
+    b: Any, scales: Any, zero_points: Any = None, *, k: int, bits: Literal[2, 4, 8], block_size: int
 ) -> QuantizedTensor:
     """Read the inputs of a MatMulNBits node.
 
@@ -117,6 +124,12 @@ def decode_matmul_nbits(
         Another kind of argument or another dtype.
     ValueError
         Shapes that do not fit, another width or block size, or a scale that is not finite.
+
+    Examples
+    --------
+    >>> b, scales = np.full((1, 1, 8), 0x97, np.uint8), np.array([[0.5]], np.float32)
+    >>> decode_matmul_nbits(b, scales, k=3, bits=4, block_size=16).dequantize()
+    array([[-0.5,  0.5, -0.5]], dtype=float32)
     """
     name = "decode_matmul_nbits"
     if check_bits(name, bits) not in _WIDTHS:
@@ -128,7 +141,7 @@ def decode_matmul_nbits(
     if k < 0:
         msg = f"{name}: k is {k}; need 0 or more"
         raise ValueError(msg)
-    bits, k, block_size = int(bits), int(k), _check_block_size(name, "block_size", block_size)
+    k, block_size = int(k), _check_block_size(name, "block_size", block_size)
     arrays = {"b": b, "scales": scales}
     if zero_points is not None:
         arrays["zero_points"] = zero_points

@@ -34,6 +34,8 @@ from halfbyte.tensors.int4_array import Int4Array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from halfbyte.quantized import Bits
+
 _NAME = "QuantizedTensor"
 
 
@@ -41,7 +43,8 @@ class QuantizedTensor(Frozen):
     """An array of codes that stands for ``(code - zero_point) * scale``; made by `quantize`.
 
     The attributes cannot be set; the arrays can be written to, as ``quantize(out=q)`` does. Two are
-    equal where everything they hold is, bit by bit, on a GPU or not. ``np.asarray(q)`` dequantizes.
+    equal where everything they hold is, bit by bit, on a GPU or not. ``np.asarray(q)`` dequantizes,
+    and so ``np.save`` writes float32 numbers: it is the parts that keep the codes, or a pickle.
 
     Parameters
     ----------
@@ -86,17 +89,28 @@ class QuantizedTensor(Frozen):
     QuantizedTensor(8 bits, signed, symmetric, shape=(1, 3), per tensor, 7 bytes)
     >>> q.dequantize()
     array([[ 0.5, -1. ,  1.5]], dtype=float32)
+
+    Saved to a file of NumPy's and loaded again:
+
+    >>> import io
+    >>> file, arrays = io.BytesIO(), ("values", "scale", "zero_point")
+    >>> parts = {name: getattr(q, name) for name in QuantizedTensor.__slots__}
+    >>> np.savez(file, **{name: part for name, part in parts.items() if part is not None})
+    >>> loaded = np.load(io.BytesIO(file.getvalue()))
+    >>> q == QuantizedTensor(**{k: x if k in arrays else x.tolist() for k, x in loaded.items()})
+    True
     """
 
     __slots__ = (
         "axis", "bits", "group_size", "scale", "shape", "signed", "values", "zero_point",
     )  # fmt: skip
     __hash__ = None  # type: ignore[assignment]  # the arrays may change
+    _INSTEAD = ": q.dequantize() or q.values; only linear multiplies by q itself"
 
     values: Any
     scale: Any
     zero_point: Any
-    bits: int
+    bits: Bits
     axis: int | None
     group_size: int | None
     signed: bool
@@ -108,7 +122,7 @@ class QuantizedTensor(Frozen):
         scale: Any,
         zero_point: Any = None,
         *,
-        bits: int = 8,
+        bits: Bits = 8,
         axis: int | None = None,
         group_size: int | None = None,
         signed: bool = True,
@@ -247,7 +261,7 @@ class QuantizedTensor(Frozen):
 
 
 def _rebuilt(
-    values: Any, scale: Any, zero_point: Any, bits: int, axis: int | None,
+    values: Any, scale: Any, zero_point: Any, bits: Bits, axis: int | None,
     group_size: int | None, signed: bool, shape: tuple[int, ...],
 ) -> QuantizedTensor:  # fmt: skip
     """Make a tensor from a pickle, which is checked as any argument is."""
