@@ -18,6 +18,7 @@ from ptx_machine import Fault
 
 FILES = {
     "gemm_f16.cu": "gemm_f16",
+    "pipeline.cuh": "gemm_f16",
     "tiles.cuh": "gemm_f16",
     "gemm_f16_rows.cu": "gemm_f16_rows",
     "gemm_f16_sum.cu": "gemm_f16_sum",

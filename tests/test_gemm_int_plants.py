@@ -17,7 +17,7 @@ from ptx_machine import Fault
 
 FILES = {
     "gemm_int.cu": "gemm_int",
-    "int_tiles.cuh": "gemm_int",
+    "pipeline.cuh": "gemm_int",
     "gemm_int_rows.cu": "gemm_int_rows",
     "gemm_int_sum.cu": "gemm_int_sum",
     "gemm_int_pack.cu": "gemm_int_pack",
@@ -65,7 +65,7 @@ CASES = [
     (machine, *plant)
     for machine in MACHINES.values()
     for plant in plants(FILES)
-    if machine is MACHINES[80] or (plant[0], plant[2]) == ("int_tiles.cuh", "barrier")
+    if machine is MACHINES[80] or (plant[0], plant[2]) == ("pipeline.cuh", "barrier")
 ]
 
 

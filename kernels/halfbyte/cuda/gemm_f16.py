@@ -13,6 +13,7 @@ from halfbyte.arrays import single_bits
 from halfbyte.cuda import runtime
 from halfbyte.cuda.gemm_f16_plan import ACROSS, ALONG, ELEMENTS, plan, variants
 from halfbyte.cuda.gemm_f16_problem import BATCH, problem_of
+from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, STRIDED, structure
 
 if TYPE_CHECKING:
     from halfbyte.cuda.gemm_f16_plan import Plan
@@ -153,38 +154,23 @@ def _set_starts(layout: np.ndarray[Any, Any], problem: Problem, index: tuple[int
             place["start"] = view.address + sum(i * stride for i, stride in steps)
 
 
-def _structure(**fields: Any) -> np.dtype[Any]:
-    return np.dtype([(name, *of) for name, of in fields.items()], align=True)
-
-
-_I32, _I64, _ADDRESS = (np.int32,), (np.int64,), (np.uint64,)
-_BATCH_STRIDES = (np.int64, (BATCH,))
-_OPERAND = _structure(
-    start=_ADDRESS, row=_I64, step=_I64, batch=_BATCH_STRIDES, aligned=_I32, by_rows=_I32
+_EPILOGUE = structure(
+    out=STRIDED,
+    c=STRIDED,
+    bias=ADDRESS,
+    bias_row=I64,
+    bias_column=I64,
+    alpha=np.uint32,  # the bits of a float
+    beta=np.uint32,
+    **dict.fromkeys(("out_kind", "c_kind", "bias_kind", "activation", "vectors", "aligned"), I32),
 )
-_STRIDED = _structure(start=_ADDRESS, row=_I64, column=_I64, batch=_BATCH_STRIDES)
-_EPILOGUE = _structure(
-    out=(_STRIDED,),
-    c=(_STRIDED,),
-    bias=_ADDRESS,
-    bias_row=_I64,
-    bias_column=_I64,
-    alpha=(np.uint32,),  # the bits of a float
-    beta=(np.uint32,),
-    out_kind=_I32,
-    c_kind=_I32,
-    bias_kind=_I32,
-    activation=_I32,
-    vectors=_I32,
-    aligned=_I32,
-)
-_PRODUCT = _structure(
-    a=(_OPERAND,),
-    b=(_OPERAND,),
-    epilogue=(_EPILOGUE,),
-    sums=_ADDRESS,
-    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), _I64),
-    batch=(np.int64, (2,)),
-    first=_I64,
-    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "whole", "vectors_a"), _I32),
+_PRODUCT = structure(
+    a=OPERAND,
+    b=OPERAND,
+    epilogue=_EPILOGUE,
+    sums=ADDRESS,
+    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), I64),
+    batch=(I64, (2,)),
+    first=I64,
+    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "whole", "vectors_a"), I32),
 )

@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS > 128 ? 1 : 2)
     range.start_b = member.start(x.b) + tile.column * x.b.row + k0 * B_BITS / 8;
     range.rows = x.m - tile.row, range.columns = x.n - tile.column, range.depth = depth;
     Accumulators acc = {};
-    accumulate(acc, x.a, x.b, range, shared, [](int) {});
+    accumulate(acc, x.a, x.b, range, shared, [] {});
     wait_for_all_but<0>();  // no copy of nothing outlives the block
 
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;

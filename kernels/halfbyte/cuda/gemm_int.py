@@ -15,12 +15,12 @@ import numpy as np
 
 from halfbyte.cuda import gemm_int_pack as packing
 from halfbyte.cuda import runtime
-from halfbyte.cuda.gemm_f16 import _OPERAND, _STRIDED, _structure
 from halfbyte.cuda.gemm_f16_plan import ACROSS, ALONG, FEW_ROWS
 from halfbyte.cuda.gemm_f16_problem import BATCH
 from halfbyte.cuda.gemm_int_pack import BLOCKS, BYTES, Source
 from halfbyte.cuda.gemm_int_plan import MOST_NIBBLES, Format, plan, variants
 from halfbyte.cuda.gemm_int_problem import problem_of
+from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, STRIDED, structure
 
 if TYPE_CHECKING:
     from halfbyte.cuda.gemm_int_plan import Plan
@@ -185,19 +185,16 @@ def _set_zero_points(layout: np.ndarray[Any, Any], zeros: Zeros) -> None:
     layout["is_signed"] = values.dtype.kind == "i"
 
 
-_I32, _I64, _ADDRESS = (np.int32,), (np.int64,), (np.uint64,)
-_ZERO_POINTS = _structure(
-    start=_ADDRESS, stride=_I64, period=_I64, value=_I32, bytes=_I32, is_signed=_I32
-)
-_PRODUCT = _structure(
-    a=(_OPERAND,),
-    b=(_OPERAND,),
-    out=(_STRIDED,),
-    zero_a=(_ZERO_POINTS,),
-    zero_b=(_ZERO_POINTS,),
-    sums=_ADDRESS,
-    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), _I64),
-    batch=(np.int64, (2,)),
-    first=_I64,
-    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "pairs", "aligned"), _I32),
+_ZERO_POINTS = structure(start=ADDRESS, stride=I64, period=I64, value=I32, bytes=I32, is_signed=I32)
+_PRODUCT = structure(
+    a=OPERAND,
+    b=OPERAND,
+    out=STRIDED,
+    zero_a=_ZERO_POINTS,
+    zero_b=_ZERO_POINTS,
+    sums=ADDRESS,
+    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), I64),
+    batch=(I64, (2,)),
+    first=I64,
+    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "pairs", "aligned"), I32),
 )

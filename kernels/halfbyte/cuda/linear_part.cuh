@@ -4,7 +4,7 @@
 //
 // GROUPED: there are groups, and registers hold both their sums and what those gave.  QUICK: without
 // zero points, and sums of a group, as they are multiplied, are at most 2^22 in magnitude.
-// Includers define sizes as int_tiles.cuh has them: WARP_N, WARPS_N, ROWS_I, COLUMNS_J ...
+// Includers define NIBBLES, HALVES, and Pipe: the loop over k, see pipeline.cuh.
 #pragma once
 
 #include "linear_end.cuh"
@@ -20,7 +20,7 @@ struct Tiles {
 
 // 16 rows of a warp's part; 8 more, and no bank is met twice.
 constexpr int SLAB_PITCH = WARP_N + 8, SLAB_FLOATS = 16 * SLAB_PITCH;
-static_assert(WARPS * SLAB_FLOATS * 4 <= PLACES * PLACE_BYTES);
+static_assert(WARPS * SLAB_FLOATS * 4 <= PLACES * Pipe::PLACE_BYTES);
 static_assert(!GROUPED || (WARP_N == 32 && WARP_M % 32 == 0));
 
 __device__ __forceinline__ float as_float(int32 x) { return __int_as_float(x); }

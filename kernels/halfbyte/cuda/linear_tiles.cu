@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, THREADS > 128 ? 1 : 2)
 #pragma unroll
     for (int i = 0; i < ROWS_I * COLUMNS_J * 4; ++i)
         acc.c[i / (COLUMNS_J * 4)][i / 4 % COLUMNS_J][i % 4] = START;
-    accumulate(acc, x.a, x.b, range, shared, [&](int) { part.step(acc.c); });
+    accumulate(acc, x.a, x.b, range, shared, [&] { part.step(acc.c); });
     wait_for_all_but<0>();  // plant: wait
     __syncthreads();        // plant: barrier
     part.finish(acc.c, shared);

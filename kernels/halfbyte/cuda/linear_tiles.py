@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from halfbyte.cuda import linear_end, runtime
-from halfbyte.cuda.gemm_f16 import _OPERAND
 from halfbyte.cuda.gemm_f16_plan import TILES, TURING, Tile
 from halfbyte.cuda.gemm_int_plan import Format, shared_bytes, tile_defines
 from halfbyte.cuda.linear_layout import BLOCK_K
+from halfbyte.cuda.structures import I32, I64, OPERAND, structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,12 +115,10 @@ def _shared_bytes(defines: Defines, form: Form, capability: int) -> int:
     return places * 8 * (16 * int(defines["BLOCK_M"]) + form.stored * int(defines["BLOCK_N"]))
 
 
-_TILES = np.dtype(
-    [
-        ("end", linear_end.END),
-        *((name, _OPERAND) for name in ("a", "b")),
-        ("places", np.int64),
-        *((name, np.int32) for name in ("group_steps", "splits", "tiles_m", "tiles_n")),
-    ],
-    align=True,
+_TILES = structure(
+    end=linear_end.END,
+    a=OPERAND,
+    b=OPERAND,
+    places=I64,
+    **dict.fromkeys(("group_steps", "splits", "tiles_m", "tiles_n"), I32),
 )
