@@ -21,17 +21,12 @@ def check_step(function: str, optimizer: Any) -> None:
 
 
 def unscale(function: str, optimizer: Any, scale: Scale) -> Any:
-    """Divide an optimizer's gradients by the scale in place.
-
-    Returns whether all are finite; None if there are none.
-    """
+    """Divide an optimizer's gradients by the scale in place. Returns whether all are finite."""
     gradients = collected(function, "grads", _gradients(function, optimizer))
     for i, g in enumerate(gradients.batch.arrays):
         if g.dtype == F16:  # what its users meet first
             msg = f"{function}: {gradients.label(i)} is float16; need float32: {MASTER_WEIGHTS}"
             raise TypeError(msg)
-    if not gradients.keys:
-        return None
     gradients.check_written(function)
     return unscale_by(function, gradients, gradients.batch, scale)
 

@@ -184,10 +184,8 @@ class Optimizer(Named):
         return type(self).step is Optimizer.step and "step" not in vars(self)
 
     def _unscale(self, function: str, scale: Scale) -> Any:
-        """Make the gradients float32 and unscaled. Returns whether all are finite; None of none."""
+        """Make the gradients float32 and unscaled. Returns whether all are finite."""
         found = self._gradients(function)
-        if not found.keys:
-            return None
         found.of(F32).check_written(function, found.of(F16))
         results = [g if g.dtype == F32 else empty_like(g, F32) for g in found.arrays]
         finite = unscale_by(function, found, Batch(list(map(header, results))), scale)
@@ -199,21 +197,19 @@ class Optimizer(Named):
         return finite
 
     def _scaled_step(self, function: str, scale: Scale) -> Any:
-        """Step by gradients that are still scaled if all are finite. Returns as `_unscale`."""
-        found = self._gradients(function)
-        if not found.keys:
-            return None
+        """Step by gradients that are still scaled if all are finite. Returns whether."""
         if self._on_device:
             from halfbyte.cuda import amp_scale
             from halfbyte.cuda.amp import Condition
 
-            table, state = self._table(found), scale.on_device(function)
+            table, state = self._table(self._gradients(function)), scale.on_device(function)
             flag = amp_scale.look(table, state)
             self._launch_step(table, Condition(amp_scale.inverse(state), flag))
             return flag
         from halfbyte.cpu import amp as cpu
 
         inverse = inverse_of(function, "scale", scale.value)
+        found = self._gradients(function)
         finite = cpu.all_finite(found.batch, inverse)
         if finite:
             self._apply(found, inverse)

@@ -34,7 +34,7 @@ class _Stage(NamedTuple):
     """What happened to an optimizer's gradients since the last update."""
 
     optimizer: Any  # held, so that its id stays its own
-    finite: Any  # a bool, or a flag on a GPU; None where there were no gradients
+    finite: Any  # a bool, or a flag on a GPU
     stepped: bool
 
 
@@ -44,8 +44,8 @@ class GradScaler(Named):
     Steps with a gradient that is infinite or NaN are skipped, and lower the scale; enough good ones
     in a row raise it. Names, defaults and rule are those of ``torch.amp.GradScaler``; what differs:
     growth does not stop where `growth_interval` is set below the count of good steps, the scale
-    stays within `min_scale` and `max_scale`, arguments are checked, and `step` tells whether it
-    stepped.
+    stays within `min_scale` and `max_scale`, arguments are checked, `step` tells whether it
+    stepped, and gradients that are all None count as checked and finite: torch's `step` raises.
 
     Once it meets gradients or losses on a GPU, the scale is there too, and only asking for it waits
     for the GPU: `get_scale`, `state_dict`, `at_min_scale`, pickling, and the `step` of an optimizer
@@ -191,7 +191,7 @@ class GradScaler(Named):
         TypeError
             No optimizer, or gradients of another kind or dtype.
         RuntimeError
-            The optimizer was stepped since the last `update`, or has no gradients: each is None.
+            The optimizer was stepped since the last `update`.
         """
         name = "GradScaler.step"
         ours = isinstance(optimizer, Optimizer)
@@ -209,10 +209,9 @@ class GradScaler(Named):
             raise RuntimeError(msg)
         fused = isinstance(optimizer, Optimizer) and optimizer._steps_by_itself
         if stage is None and fused:
-            finite = _checked(optimizer._scaled_step(name, self._scale))
+            finite = optimizer._scaled_step(name, self._scale)
         else:
             finite = self._unscaled(name, optimizer) if stage is None else stage.finite
-            finite = _checked(finite)
             # If it raises, the gradients are unscaled.
             self._stages[id(optimizer)] = _Stage(optimizer, finite, stepped=False)
             if fused and on_device(finite):
@@ -235,7 +234,7 @@ class GradScaler(Named):
         Raises
         ------
         RuntimeError
-            Without `new_scale`: no gradients were checked since the last update.
+            Without `new_scale`: no optimizer's gradients were checked since the last update.
         TypeError, ValueError
             `new_scale` is of another kind or out of range.
         """
@@ -244,13 +243,12 @@ class GradScaler(Named):
         name = "GradScaler.update"
         if new_scale is not None:
             self._scale.set(name, self._within(name, "new_scale", new_scale))
-        elif all(x.finite is None for x in self._stages.values()):
+        elif not self._stages:
             msg = f"{name}: no gradients were checked since the last update; call step() first"
             raise RuntimeError(msg)
         else:
             # What was found on a GPU is with the scale there.
-            verdicts = [x.finite for x in self._stages.values() if x.finite is not None]
-            bad = not all(on_device(x) or x for x in verdicts)
+            bad = not all(on_device(x.finite) or x.finite for x in self._stages.values())
             factors = self._growth_factor, self._backoff_factor, self._growth_interval
             rule = Rule(*factors, self._min_scale, self._max_scale)
             self._scale.update(name, rule, bad=bad)
@@ -353,7 +351,7 @@ class GradScaler(Named):
         return f"GradScaler(scale={self.get_scale()!r}, enabled={self._enabled})"
 
     def _unscaled(self, function: str, optimizer: Any) -> Any:
-        """Unscale an optimizer's gradients. Returns whether all are finite; None of none."""
+        """Unscale an optimizer's gradients. Returns whether all are finite."""
         if isinstance(optimizer, Optimizer):
             return optimizer._unscale(function, self._scale)
         return foreign.unscale(function, optimizer, self._scale)
@@ -365,14 +363,6 @@ class GradScaler(Named):
             msg = f"{function}: {name} is {scale}; need min_scale = {self._min_scale} to "
             raise ValueError(msg + f"max_scale = {self._max_scale}")
         return single
-
-
-def _checked(finite: Any) -> Any:
-    """Return a verdict on gradients. RuntimeError: there were none."""
-    if finite is None:
-        msg = "GradScaler.step: the optimizer has no gradients, each is None; need at least one"
-        raise RuntimeError(msg)
-    return finite
 
 
 def _checked_growth(function: str, name: str, x: Any) -> float:
