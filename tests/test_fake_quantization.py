@@ -243,13 +243,6 @@ def test_gradients_of_nothing_are_zero(backend):
     assert_same_bits(dscale, np.zeros(3, np.float32), backend)
 
 
-@pytest.mark.parametrize("scale", [3, 3.0, np.float64(3), np.int64(3)], ids=type)
-def test_scale_may_be_a_number(scale, backend):
-    x = floats((3, 5), 1)
-    y = backend.fake_quantize(x, scale)
-    assert_same_bits(y, fake_quantize(x, np.float32(3)), backend)
-
-
 def test_y_goes_where_out_says(backend):
     out = np.empty((3, 5), np.float32)
     assert backend.fake_quantize(floats((3, 5), 1), 0.1, out=out) is out

@@ -46,7 +46,7 @@ def test_float32_scale_of_the_result_that_is_not_positive_and_finite(make, bad, 
 
 
 @pytest.mark.parametrize(
-    "scale", [np.array(1.0), np.float16(1), np.True_, True, "1", [1.0]], ids=repr
+    "scale", [np.float64(1), np.array(1.0), np.float16(1), np.int64(1), True, "1", [1.0]], ids=repr
 )
 def test_scale_of_the_result_that_is_no_float32(scale, backend):
     with refuses(TypeError, "linear", "out_scale"):

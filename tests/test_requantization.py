@@ -232,17 +232,8 @@ def test_dtype_may_be_anything_that_names_one(dtype, backend):
     assert backend.requantize(accumulators(3, 1), 0.1, dtype=dtype).dtype == np.uint8
 
 
-@pytest.mark.parametrize(
-    "scale", [0.1, np.float64(0.1), np.float32(0.1), np.array(0.1, np.float32)], ids=type
-)
+@pytest.mark.parametrize("scale", [0.1, np.float32(0.1), np.array(0.1, np.float32)], ids=type)
 def test_scale_of_all_may_be_a_number(scale, backend):
     acc = accumulators(50, 1)
     want = requantize(acc, np.float32(0.1))
     assert_same_bits(backend.requantize(acc, scale), want, backend)
-
-
-@pytest.mark.parametrize("bias", [3, 3.0, np.float64(3), np.float32(3), np.int8(3)], ids=type)
-def test_bias_of_all_may_be_a_number(bias, backend):
-    acc = accumulators(50, 1)
-    want = requantize(acc, np.float32(0.1), bias=np.float32(3))
-    assert_same_bits(backend.requantize(acc, 0.1, bias=bias), want, backend)

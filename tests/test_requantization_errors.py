@@ -171,7 +171,7 @@ def test_bias_beyond_every_float(backend):
         call(backend, "requantize", bias=10**400)
 
 
-@pytest.mark.parametrize("bias", ["1", [1.0] * 5, 1j, True, np.float16(1)], ids=repr)
+@pytest.mark.parametrize("bias", ["1", [1.0] * 5, 1j], ids=repr)
 def test_bias_that_is_no_array(bias, backend):
     with refuses(TypeError, "requantize", "bias", type(bias).__name__):
         call(backend, "requantize", bias=bias)

@@ -89,8 +89,10 @@ def test_array_of_scales_that_are_not_positive_and_finite_is_refused(bad):
 @pytest.mark.parametrize(
     "scale",
     [
+        np.float64(0.5),
         np.array(0.5),
         np.float16(0.5),
+        np.int64(1),
         True,
         np.True_,
         "1",

@@ -76,22 +76,23 @@ def quantize(
         default if `symmetric`.
     scale : float32 array or float, optional
         Positive and finite, of shape (), (x.shape[axis],) or
-        x.shape[:-1] + (ceil(x.shape[-1] / group_size),). By default it is taken from the data.
+        x.shape[:-1] + (ceil(x.shape[-1] / group_size),). By default it is taken from the data;
+        where it is given, `method` and `check_finite` are checked and have no effect.
     zero_point : int or integer array, optional
         In the range of codes, with the shape of `scale`; goes with it if not `symmetric`.
     method : {"absmax", "mse"}
         How to take scales from the data. "absmax": the largest magnitude (affine: the range)
         becomes the largest code. "mse": of 41 scales from there down to 24/64 of it, the one with
-        the smallest sum of squared errors; not with a `scale`. A scale that would be
-        subnormal (symmetric, 8 bits: of magnitudes below 1.5e-36) is 1, and codes stand for 0.
+        the smallest sum of squared errors. A scale that would be subnormal (symmetric, 8 bits: of
+        magnitudes below 1.5e-36) is 1, and codes stand for 0.
     rounding : {"nearest", "stochastic"}
         "stochastic": up with the probability of the fraction, by Philox4x32-10 under `seed` and
         the element's place in C order.
     seed : int, optional
-        Below 2**64; needed for stochastic rounding, checked and otherwise ignored for nearest.
+        Below 2**64; needed for stochastic rounding. With nearest it is checked and has no effect.
     check_finite : bool
         Refuse NaN and infinities where the scale comes from the data, which on a GPU waits for it.
-        Otherwise these are left out of the extremes. With a `scale` it is ignored.
+        Otherwise these are left out of the extremes.
     out : QuantizedTensor, optional
         Filled and returned; of the same bits, axis, group_size, signed and shape, with zero points
         if not `symmetric`. Its own scale may be passed as `scale`. With `check_finite`, data is
@@ -158,9 +159,6 @@ def quantize(
         raise ValueError(msg)
     shape = scale_shape(x.shape, axis, group_size)
     given = scale is not None
-    if given and method != "absmax":
-        msg = f"{name}: scale is given and method is {method!r}, which takes one from the data"
-        raise ValueError(msg + "; need one of them")
     if given:
         scale = check_scale(name, "scale", scale, shape)
         if zero_point is not None:

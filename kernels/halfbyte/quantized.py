@@ -103,11 +103,6 @@ def is_integer(x: object) -> bool:
     return type(x) is int or (isinstance(x, numbers.Integral) and not isinstance(x, bool))
 
 
-def is_number(x: object) -> bool:
-    """Whether x stands for a float: Python's, np.float64, which is one, or an integer."""
-    return isinstance(x, float) or is_integer(x)
-
-
 def check_bits(function: str, bits: Any) -> Bits:
     """Return the width of a code as an int."""
     if not is_integer(bits):
@@ -209,15 +204,15 @@ def check_codes(function: str, name: str, codes: Array, qmin: int, qmax: int) ->
 def check_scale(function: str, name: str, scale: Any, shape: tuple[int, ...]) -> Array:
     """Return the scales as a float32 array of exactly this shape, positive and finite.
 
-    An array is returned as it is. A number, which stands for the shape (), is rounded once.
+    An array is returned as it is. A Python number, which stands for the shape (), is rounded once.
     """
-    if is_number(scale):
+    if type(scale) in (float, int):
         rounded = _rounded(function, name, scale)
         _check_shape(function, name, rounded, shape)
         return rounded
     if isinstance(scale, np.float32):
         scale = np.asarray(scale)
-    elif not _is_array(scale):
+    elif isinstance(scale, np.generic) or not _is_array(scale):
         msg = f"{function}: {name} is a {kind_of(scale)}; need a float32 array or a Python float"
         raise TypeError(msg)
     require_dtype(function, name, scale, (F32,))

@@ -19,7 +19,6 @@ from halfbyte.quantized import (
     check_zero_point,
     code_range,
     is_integer,
-    is_number,
 )
 from halfbyte.tensors import library
 from halfbyte.tensors.arguments import checked_dtype, device_views_of
@@ -131,7 +130,7 @@ def _channel_shape(
 
 
 def _checked_bias(name: str, bias: Any) -> Any:
-    if is_number(bias):
+    if type(bias) in (float, int):
         try:
             bits = single_bits(float(bias))
         except OverflowError:
