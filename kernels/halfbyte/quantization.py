@@ -74,7 +74,7 @@ def quantize(
     narrow_range : bool, optional
         Leave out the least of signed codes, so that the range is symmetric (-127 .. 127). By
         default if `symmetric`.
-    scale : float32 array or float, optional
+    scale : float32 array or Python float, optional
         Positive and finite, of shape (), (x.shape[axis],) or
         x.shape[:-1] + (ceil(x.shape[-1] / group_size),). By default it is taken from the data;
         where it is given, `method` and `check_finite` are checked and have no effect.

@@ -45,13 +45,13 @@ def requantize(
     acc : int32 array
         Any shape and strides, in the CPU's memory or on the current GPU; so are all arrays. On a
         GPU the values of scales and zero points are not looked at.
-    scale : float32 array or float
+    scale : float32 array or Python float
         Positive and finite, of shape () or (acc.shape[axis],): input scale * weight scale /
         output scale.
     zero_point : int or integer array, optional
         In the range of `dtype`, of shape () or (acc.shape[axis],).
     dtype : {int8, uint8}
-    bias : float32 array or float, optional
+    bias : float32 array or Python float, optional
         In steps of the output, of shape () or (acc.shape[axis],).
     activation : {None, "relu"}
     axis : int

@@ -150,7 +150,7 @@ def decode_onnx(
         INT8 and UINT8: int8 or uint8, of the tensor's shape. Below 8 bits: the bytes of raw_data, a
         flat uint8 array, of which bits after the last code are ignored; or an array of ml_dtypes
         that has the type's name, as ``onnx.numpy_helper.to_array`` gives it.
-    scale : float32 or float16 array, or float
+    scale : float32 or float16 array, or Python float
         Positive and finite. float16 is widened, which is exact.
     zero_point : array, optional
         Of the form of `values`, with the shape of `scale`. None is 0.

@@ -52,7 +52,7 @@ class QuantizedTensor(Frozen):
         Any strides, no copy. 4 bits: two codes a byte as in `Int4Array`, uint8 of shape
         shape[:-1] + (ceil(shape[-1] / 2),); or an Int4Array; or an int4 or uint4 array of
         ml_dtypes, which is packed.
-    scale : float32 array, or float
+    scale : float32 array, or Python float
         Positive and finite. Shape () for one scale, (shape[axis],) for one a channel,
         shape[:-1] + (ceil(shape[-1] / group_size),) for one a group. A float is rounded to float32.
     zero_point : integer array, or int, optional
