@@ -49,6 +49,7 @@ def test_nothing_else_is_public():
 
 def test_completion_shows_what_is_public():
     assert set(dir(halfbyte)) == {*PUBLIC, "__version__"}
+    assert set(dir(halfbyte.formats)) == set(halfbyte.formats.__all__)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
