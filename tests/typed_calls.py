@@ -18,8 +18,8 @@ def layer(activation: Chosen | None, name: str, width: int) -> None:
     halfbyte.linear(x, w, activation=None, x_bits=8)
     halfbyte.linear(x, w, activation="rleu")  # type: ignore[arg-type]
     halfbyte.linear(x, w, activation=name)  # type: ignore[arg-type]
-    halfbyte.linear(x, w, x_bits=7)  # type: ignore[arg-type]
-    halfbyte.linear(x, w, x_bits=width)  # type: ignore[arg-type]
+    halfbyte.linear(x, w, x_bits=width)
+    halfbyte.linear(x, w, x_bits="8")  # type: ignore[arg-type]
 
 
 def product(activation: Chosen | None) -> None:
@@ -28,14 +28,13 @@ def product(activation: Chosen | None) -> None:
     halfbyte.gemm_f16(w, w.T, alpha="2")  # type: ignore[arg-type]
 
 
-def quantization(bits: Literal[4, 8], name: str) -> None:
+def quantization(bits: int, name: str) -> None:
     halfbyte.quantize(x, bits=bits, method="mse", rounding="stochastic", seed=1)
-    halfbyte.quantize(x, bits=5)  # type: ignore[arg-type]
+    halfbyte.quantize(x, bits="4")  # type: ignore[arg-type]
     halfbyte.quantize(x, method="mes")  # type: ignore[arg-type]
     halfbyte.quantize(x, rounding=name)  # type: ignore[arg-type]
     halfbyte.requantize(x, 0.1, activation="relu")
     halfbyte.requantize(x, 0.1, activation="gelu")  # type: ignore[arg-type]
-    halfbyte.fake_quantize(x, 0.1, bits=1)  # type: ignore[arg-type]
     halfbyte.HistogramObserver("mse").scale_zero_point(bits=bits)
     halfbyte.HistogramObserver("absmax")  # type: ignore[arg-type]
     halfbyte.formats.decode_onnx(x, 0.1, data_type="INT8")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from halfbyte.arrays import F32, Array, checked_real, kind_of, on_device, single
 from halfbyte.devices import beside, on_host
 from halfbyte.observer import Observer, checked_axis
 from halfbyte.quantized import I32
-
-if TYPE_CHECKING:
-    from halfbyte.quantized import Bits
 
 _METHODS = ("mse", "percentile")
 _PERCENTILE = 99.99  # what it is where none is given
@@ -248,7 +245,7 @@ class HistogramObserver(Observer):
         self._join(lo, hi)
 
     def _scale_zero_point(
-        self, lo: Array, hi: Array, bits: Bits, symmetric: bool
+        self, lo: Array, hi: Array, bits: int, symmetric: bool
     ) -> tuple[Array, Array | None]:
         if self._exponent is None:
             return ranges.scale_zero_point(lo, hi, bits, symmetric)

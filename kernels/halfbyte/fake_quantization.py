@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,16 +24,13 @@ from halfbyte.quantized import (
 from halfbyte.tensors import library
 from halfbyte.tensors.arguments import device_views_of
 
-if TYPE_CHECKING:
-    from halfbyte.quantized import Bits
-
 
 def fake_quantize(
     x: Any,
     scale: Any,
     zero_point: Any = None,
     *,
-    bits: Bits = 8,
+    bits: int = 8,
     axis: int | None = None,
     group_size: int | None = None,
     narrow_range: bool | None = None,
@@ -94,7 +91,7 @@ def fake_quantize_backward(
     scale: Any,
     zero_point: Any = None,
     *,
-    bits: Bits = 8,
+    bits: int = 8,
     axis: int | None = None,
     group_size: int | None = None,
     narrow_range: bool | None = None,

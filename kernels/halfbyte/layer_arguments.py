@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from halfbyte.quantized import (
 )
 from halfbyte.tensors import PackedMatrix, QuantizedTensor, library
 
-XBits = Literal[8, 16]
-X_BITS: tuple[int, ...] = get_args(XBits)
+X_BITS = (8, 16)
 
 
 class Form(NamedTuple):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from halfbyte.arrays import F16, F32, Array, kind_of, on_device, place_of, requi
 from halfbyte.devices import beside, check_current, copied, on_host
 from halfbyte.quantized import I32, check_axis, check_bits, check_flag, is_integer
 from halfbyte.tensors import library
-
-if TYPE_CHECKING:
-    from halfbyte.quantized import Bits
 
 _ON_GPU = "parts on a GPU"
 
@@ -76,7 +73,7 @@ class Observer:
             self._take(seen, lo, hi)
         self._library = home.__name__
 
-    def scale_zero_point(self, bits: Bits = 8, symmetric: bool = True) -> tuple[Any, Any]:
+    def scale_zero_point(self, bits: int = 8, symmetric: bool = True) -> tuple[Any, Any]:
         """Return the scale and zero point of signed codes.
 
         Parameters
@@ -159,7 +156,7 @@ class Observer:
         return seen
 
     def _scale_zero_point(
-        self, lo: Array, hi: Array, bits: Bits, symmetric: bool
+        self, lo: Array, hi: Array, bits: int, symmetric: bool
     ) -> tuple[Array, Array | None]:
         return ranges.scale_zero_point(lo, hi, bits, symmetric)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,14 +30,11 @@ from halfbyte.quantized import (
 from halfbyte.tensors import QuantizedTensor, library
 from halfbyte.tensors.arguments import checked_dtype, device_views_of, out_view
 
-if TYPE_CHECKING:
-    from halfbyte.quantized import Bits
-
 
 def quantize(
     x: Any,
     *,
-    bits: Bits = 8,
+    bits: int = 8,
     axis: int | None = None,
     group_size: int | None = None,
     symmetric: bool = True,

@@ -8,7 +8,7 @@ Values on a GPU are not looked at: that would wait for it.
 from __future__ import annotations
 
 import numbers
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,6 @@ U8 = np.dtype(np.uint8)
 I32 = np.dtype(np.int32)
 
 BITS = (2, 3, 4, 8)
-Bits = Literal[2, 3, 4, 8]
 
 _INFINITY = 0x7F800000  # bits of float32 inf; those of NaNs and negative numbers are above
 
@@ -103,7 +102,7 @@ def is_integer(x: object) -> bool:
     return type(x) is int or (isinstance(x, numbers.Integral) and not isinstance(x, bool))
 
 
-def check_bits(function: str, bits: Any) -> Bits:
+def check_bits(function: str, bits: Any) -> int:
     """Return the width of a code as an int."""
     if not is_integer(bits):
         msg = f"{function}: bits is a {kind_of(bits)}; need 2, 3, 4 or 8"
@@ -111,7 +110,7 @@ def check_bits(function: str, bits: Any) -> Bits:
     if bits not in BITS:
         msg = f"{function}: bits is {bits}; need 2, 3, 4 or 8"
         raise ValueError(msg)
-    return cast("Bits", int(bits))
+    return int(bits)
 
 
 def check_axis(function: str, axis: Any, ndim: int) -> int | None:

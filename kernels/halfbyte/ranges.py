@@ -7,15 +7,11 @@ Elements are looked at as integers, so extremes and counts are exact in any floa
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from halfbyte.arrays import F32, Array, exact_float, single_bits
 from halfbyte.quantization import dequantize, quantize
-
-if TYPE_CHECKING:
-    from halfbyte.quantized import Bits
 
 BINS = 2048
 HALF = BINS // 2  # bin i of -1024 .. 1023 is counts[HALF + i]
@@ -53,7 +49,7 @@ def _ordered(x: Array) -> Array:
 
 
 def scale_zero_point(
-    lo: Array, hi: Array, bits: Bits, symmetric: bool
+    lo: Array, hi: Array, bits: int, symmetric: bool
 ) -> tuple[Array, Array | None]:
     """Return the scales and zero points of signed codes for values from lo to hi, and 0.
 
@@ -67,7 +63,7 @@ def scale_zero_point(
 
 
 def best_scale(
-    values: Array, counts: Array, scale: Array, zero_point: Array | None, bits: Bits
+    values: Array, counts: Array, scale: Array, zero_point: Array | None, bits: int
 ) -> Array:
     """Return that of 41 scales from `scale` down with the least squared error.
 

@@ -34,7 +34,6 @@ from halfbyte.tensors.int4_array import Int4Array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from halfbyte.quantized import Bits
 
 _NAME = "QuantizedTensor"
 
@@ -110,7 +109,7 @@ class QuantizedTensor(Frozen):
     values: Any
     scale: Any
     zero_point: Any
-    bits: Bits
+    bits: int
     axis: int | None
     group_size: int | None
     signed: bool
@@ -122,7 +121,7 @@ class QuantizedTensor(Frozen):
         scale: Any,
         zero_point: Any = None,
         *,
-        bits: Bits = 8,
+        bits: int = 8,
         axis: int | None = None,
         group_size: int | None = None,
         signed: bool = True,
@@ -261,7 +260,7 @@ class QuantizedTensor(Frozen):
 
 
 def _rebuilt(
-    values: Any, scale: Any, zero_point: Any, bits: Bits, axis: int | None,
+    values: Any, scale: Any, zero_point: Any, bits: int, axis: int | None,
     group_size: int | None, signed: bool, shape: tuple[int, ...],
 ) -> QuantizedTensor:  # fmt: skip
     """Make a tensor from a pickle, which is checked as any argument is."""
