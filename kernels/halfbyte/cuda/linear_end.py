@@ -9,6 +9,7 @@ import numpy as np
 
 from halfbyte.cuda import runtime
 from halfbyte.cuda.gemm_f16 import ACTIVATIONS
+from halfbyte.cuda.structures import ADDRESS, I32, I64, structure
 
 if TYPE_CHECKING:
     from halfbyte.cuda.linear_weights import Weights
@@ -86,21 +87,16 @@ def end_of(out: Any, out_row: int, x: RowScales, w: Weights, to: Output) -> np.n
     return end
 
 
-def _structure(**fields: Any) -> np.dtype[Any]:
-    return np.dtype(list(fields.items()), align=True)
-
-
-_I32, _I64, _ADDRESS = np.int32, np.int64, np.uint64
-_CHANNEL = _structure(start=_ADDRESS, row=_I64, group=_I64)
-END = _structure(
-    **dict.fromkeys(("out", "bias"), _ADDRESS),
-    **dict.fromkeys(("out_row", "out_column", "bias_step"), _I64),
+_CHANNEL = structure(start=ADDRESS, row=I64, group=I64)
+END = structure(
+    **dict.fromkeys(("out", "bias"), ADDRESS),
+    **dict.fromkeys(("out_row", "out_column", "bias_step"), I64),
     **dict.fromkeys(("x_scale", "x_zero", "w_scale", "w_zero"), _CHANNEL),
-    **dict.fromkeys(("x_sums", "w_sums"), _ADDRESS),
-    **dict.fromkeys(("inner", "entries", "m", "n", "k", "group"), _I64),
-    **dict.fromkeys(("code_scale", "code_zero"), _ADDRESS),
-    **dict.fromkeys(("code_min", "code_max", "groups", "x_offset", "w_offset"), _I32),
+    **dict.fromkeys(("x_sums", "w_sums"), ADDRESS),
+    **dict.fromkeys(("inner", "entries", "m", "n", "k", "group"), I64),
+    **dict.fromkeys(("code_scale", "code_zero"), ADDRESS),
+    **dict.fromkeys(("code_min", "code_max", "groups", "x_offset", "w_offset"), I32),
     **dict.fromkeys(
-        ("nibbles", "out_kind", "bias_kind", "activation", "aligned", "affine", "vectors"), _I32
+        ("nibbles", "out_kind", "bias_kind", "activation", "aligned", "affine", "vectors"), I32
     ),
 )
