@@ -26,7 +26,7 @@ from examples import examples_of
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("small", deadline=None, max_examples=20)
-settings.register_profile("ci", deadline=None, max_examples=75, derandomize=True, database=None)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )
@@ -35,7 +35,7 @@ settings.load_profile(
 # How many examples a test has on an architecture of the PTX machine but the first; on the first in
 # CI, which has minutes. By hand that one draws all.
 FEW_EXAMPLES = 5
-SOME_EXAMPLES = 30
+SOME_EXAMPLES = 20
 
 
 # The fixtures that are backends.

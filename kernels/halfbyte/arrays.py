@@ -169,7 +169,7 @@ def _viewable(x: Any) -> str:
     if getattr(x, "requires_grad", False):
         return "its values alone, x.detach() in torch"
     if "bfloat16" in str(getattr(x, "dtype", None)):
-        return "float32 or float16: convert bfloat16 first, to float32 without loss"
+        return "float16, float32 or integer values: convert bfloat16 first, to float32 without loss"
     return "float16, float32 or integer values in plain memory"
 
 
