@@ -153,8 +153,8 @@ def is_for(item, backend) -> bool:
     """Whether neither the test nor a parameter of it is `without` this backend."""
     # What refuses an argument does so for GPUs of all generations.
     alone = item.get_closest_marker("one_generation") or item.path.stem.endswith("_errors")
-    if alone and kind_of(backend) == "ptx":
-        return backend is device_backends()[0]
+    if alone and kind_of(backend) == "ptx" and backend is not device_backends()[0]:
+        return False
     return not any(kind_of(backend) in mark.args for mark in item.iter_markers("without"))
 
 
