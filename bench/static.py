@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,12 @@ def read(place: Path = PLACE) -> dict[str, Any]:
 
 def main(only: str = "", place: Path | None = None) -> int:
     """Print the table; place: where to keep it. Return 1 if something is worse than recorded."""
+    try:
+        nvrtc_version()
+    except ImportError as error:
+        sys.exit(
+            f"{error}: halfbyte's extra [cuda13] brings what compiles the kernels; no GPU needed"
+        )
     known = {}
     if (PLACE / FILE).exists():
         known = {(x["kernel"], x["gpu"]): x for x in read()["results"]}

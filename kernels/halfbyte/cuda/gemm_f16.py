@@ -13,7 +13,7 @@ from halfbyte.arrays import single_bits
 from halfbyte.cuda import runtime
 from halfbyte.cuda.gemm_f16_plan import ACROSS, ALONG, ELEMENTS, plan, variants
 from halfbyte.cuda.gemm_f16_problem import BATCH, problem_of
-from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, STRIDED, structure
+from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, SIZES, STRIDED, structure
 
 if TYPE_CHECKING:
     from halfbyte.cuda.gemm_f16_plan import Plan
@@ -168,9 +168,7 @@ _PRODUCT = structure(
     a=OPERAND,
     b=OPERAND,
     epilogue=_EPILOGUE,
-    sums=ADDRESS,
-    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), I64),
-    batch=(I64, (2,)),
-    first=I64,
-    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "whole", "vectors_a"), I32),
+    **SIZES,
+    whole=I32,
+    vectors_a=I32,
 )

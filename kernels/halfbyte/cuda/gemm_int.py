@@ -20,7 +20,7 @@ from halfbyte.cuda.gemm_f16_problem import BATCH
 from halfbyte.cuda.gemm_int_pack import BLOCKS, BYTES, Source
 from halfbyte.cuda.gemm_int_plan import MOST_NIBBLES, Format, plan, variants
 from halfbyte.cuda.gemm_int_problem import problem_of
-from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, STRIDED, structure
+from halfbyte.cuda.structures import ADDRESS, I32, I64, OPERAND, SIZES, STRIDED, structure
 
 if TYPE_CHECKING:
     from halfbyte.cuda.gemm_int_plan import Plan
@@ -192,9 +192,7 @@ _PRODUCT = structure(
     out=STRIDED,
     zero_a=_ZERO_POINTS,
     zero_b=_ZERO_POINTS,
-    sums=ADDRESS,
-    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), I64),
-    batch=(I64, (2,)),
-    first=I64,
-    **dict.fromkeys(("splits", "tiles_m", "tiles_n", "pairs", "aligned"), I32),
+    **SIZES,
+    pairs=I32,
+    aligned=I32,
 )

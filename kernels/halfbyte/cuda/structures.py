@@ -20,3 +20,11 @@ def structure(**fields: Any) -> np.dtype[Any]:
 _STRIDES = (I64, (BATCH,))
 OPERAND = structure(start=ADDRESS, row=I64, step=I64, batch=_STRIDES, aligned=I32, by_rows=I32)
 STRIDED = structure(start=ADDRESS, row=I64, column=I64, batch=_STRIDES)
+# Fields that products of halves and of integers have in common, in this order.
+SIZES = {
+    "sums": ADDRESS,
+    **dict.fromkeys(("m", "n", "k", "pitch", "products", "split_k"), I64),
+    "batch": (I64, (2,)),
+    "first": I64,
+    **dict.fromkeys(("splits", "tiles_m", "tiles_n"), I32),
+}
