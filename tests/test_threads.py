@@ -25,11 +25,14 @@ CALLERS = 8
 @pytest.fixture(autouse=True)
 def small_products_use_the_pool(monkeypatch):
     """Threads that cost nothing, or most products here would stay on the calling one."""
+    plans = gemm_f16_host.plan, casts_host._plan
     for module in (gemm_f16_host, casts_host):
         monkeypatch.setattr(module, "_THREADED", 1)
-    gemm_f16_host.plan.cache_clear()
+    for plan in plans:
+        plan.cache_clear()
     yield
-    gemm_f16_host.plan.cache_clear()
+    for plan in plans:
+        plan.cache_clear()
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
